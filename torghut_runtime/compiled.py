@@ -47,6 +47,11 @@ def function_type(signature: Any) -> Any:
     return _nb.types.FunctionType(signature)
 
 
+def record_type(record: type[tuple[Any, ...]], *fields: Any) -> Any:
+    """The type of a named tuple with the given field types; kernels read its fields by name."""
+    return _nb.types.NamedTuple(fields, record)
+
+
 def kernel(signature: Any, *, cache: bool = True) -> Callable[[_F], _F]:
     """Compile a function for exactly ``signature``; Python sees it as an ordinary function.
 
@@ -59,6 +64,12 @@ def kernel(signature: Any, *, cache: bool = True) -> Callable[[_F], _F]:
         return compiled
 
     return compile_it
+
+
+def part_of_kernel(function: _F) -> _F:
+    """Mark a function that is compiled as part of the kernel that calls it, for whatever types it is called with."""
+    compiled: Any = _nb.njit(fastmath=False, error_model="numpy")(function)
+    return compiled
 
 
 def _uses_kernels(source: bytes) -> bool:
