@@ -1,8 +1,8 @@
 """Event-ordered simulation of strategies over bars with one cash account (contract ``lane.md`` 6).
 
 Here frames become arrays, windows become row ranges and the compiled loop's tables become frames again. What happens
-to an order is told in :mod:`torghut_assets.research.simulation_loop` and its neighbours; folds, parameter search and metrics are told
-elsewhere. Prices and money are float64 in account currency, times are UTC.
+to an order is told in :mod:`torghut_assets.research.simulation_loop` and its neighbours; folds, parameter search and
+metrics are told elsewhere. Prices and money are float64 in account currency, times are UTC.
 """
 
 from collections.abc import Sequence
@@ -131,8 +131,8 @@ class SimulationResult:
     @cached_property
     def session_dates(self) -> tuple[date, ...]:
         """The sessions that :attr:`session_returns` belong to."""
-        sessions = self.market.row_ids[self.mark_table[self._session_ends, tables.E_ROW].astype(np.int64), tables.SESSION]
-        return tuple(self.market.sessions[index] for index in sessions)
+        rows = self.mark_table[self._session_ends, tables.E_ROW].astype(np.int64)
+        return tuple(self.market.sessions[index] for index in self.market.row_ids[rows, tables.SESSION])
 
     @cached_property
     def _session_ends(self) -> NDArray[np.int64]:
