@@ -133,9 +133,7 @@ def main() -> None:
             run = subprocess.run(command, check=True, capture_output=True, text=True)
             results.append(json.loads(run.stdout.splitlines()[-1]))
     base = next((row["cpu_s"] / row["rows"] for row in results if row["case"] != "demo"), None)
-    print(
-        f"{'case':>6} {'rows':>9} {'CPU s':>7} {'wall s':>7} {'rows/s':>9} {'peak MB':>8} {'per row':>8} {'read':>6}  target"
-    )
+    print("  case      rows   CPU s  wall s    rows/s  peak MB  per row   read  target")
     for row in results:
         growth = "" if base is None or row["case"] == "demo" else f"{row['cpu_s'] / row['rows'] / base:.2f}x"
         share = f"{row['read_s'] / row['wall_s']:.0%}" if row["read_s"] else ""

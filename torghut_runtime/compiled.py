@@ -11,6 +11,7 @@ Nothing here knows what is computed; plain Python code does not belong here.
 import hashlib
 import os
 import tempfile
+import warnings
 from collections.abc import Callable
 from importlib import util
 from pathlib import Path
@@ -60,7 +61,9 @@ def kernel(signature: Any, *, cache: bool = True) -> Callable[[_F], _F]:
     """
 
     def compile_it(function: _F) -> _F:
-        compiled: Any = _nb.njit(signature, cache=cache, fastmath=False, error_model="numpy")(function)
+        with warnings.catch_warnings():  # functions as arguments are "experimental" for numba; our tests watch over them
+            warnings.simplefilter("ignore", _nb.core.errors.NumbaExperimentalFeatureWarning)
+            compiled: Any = _nb.njit(signature, cache=cache, fastmath=False, error_model="numpy")(function)
         return compiled
 
     return compile_it

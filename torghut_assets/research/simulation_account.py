@@ -8,7 +8,6 @@ fill is the event loop's business (:mod:`torghut_assets.research.simulation_loop
 from typing import NamedTuple
 
 import numpy as np
-from torghut_runtime.risk.costs import fill_costs
 
 from torghut_runtime.compiled import (
     Integers,
@@ -24,6 +23,7 @@ from torghut_runtime.compiled import (
     vector,
     void,
 )
+from torghut_runtime.risk.costs import fill_costs
 
 # the account
 CASH, GROSS, NET, RESERVED, WAITING_ENTRIES, WAITING = range(6)
@@ -33,8 +33,8 @@ QTY, AVERAGE, BARS_HELD = range(3)
 # current bar, last row seen
 MARK, HELD, NET_HELD, TAKEN, LAST_ROW = range(5)
 # orders: strategy, side (1, -1), quantity left, exit flag, deciding row, number of the first bar that may fill it,
-# reference price, next order of the slot, and what earlier fills were charged
-O_STRATEGY, O_SIDE, O_LEFT, O_EXIT, O_ROW, O_FIRST, O_PRICE, O_NEXT, O_COMMISSION, O_TAF = range(10)
+# reference price, next order of the slot, quantity and notional of earlier fills
+O_STRATEGY, O_SIDE, O_LEFT, O_EXIT, O_ROW, O_FIRST, O_PRICE, O_NEXT, O_FILLED_QTY, O_FILLED_NOTIONAL = range(10)
 
 
 class Book(NamedTuple):
@@ -171,8 +171,8 @@ def place(
     book.orders[order, O_FIRST] = first_bar
     book.orders[order, O_PRICE] = price
     book.orders[order, O_NEXT] = -1.0
-    book.orders[order, O_COMMISSION] = 0.0
-    book.orders[order, O_TAF] = 0.0
+    book.orders[order, O_FILLED_QTY] = 0.0
+    book.orders[order, O_FILLED_NOTIONAL] = 0.0
     book.account[WAITING] += 1.0
     if not is_exit:
         book.account[RESERVED] += abs(signed_qty) * price
@@ -205,10 +205,12 @@ def affordable(
     """
     qty = wanted
     is_sell = book.orders[order, O_SIDE] < 0.0
-    commission = book.orders[order, O_COMMISSION]
-    taf = book.orders[order, O_TAF]
+    filled_qty = book.orders[order, O_FILLED_QTY]
+    filled_notional = book.orders[order, O_FILLED_NOTIONAL]
     while qty > 0.0:
-        fill_costs(costs, qty, price, is_sell, half_spread, volume, max_participation, commission, taf, cost)
+        fill_costs(
+            costs, qty, price, is_sell, half_spread, volume, max_participation, filled_qty, filled_notional, cost
+        )  # fmt: skip
         missing = qty * price + cost[0] + cost[1] + cost[2] + cost[3] - book.account[CASH]
         if is_sell or missing <= 0.0:
             return qty

@@ -4,8 +4,6 @@ Exits come first, then entries as far as caps, the gross limit and other strateg
 """
 
 import numpy as np
-from torghut_runtime.risk.sizing import entry_quantity, target_quantity
-from torghut_runtime.strategies.decide import STEP_TYPE, decide
 
 from torghut_assets.research.simulation_account import (
     AVERAGE,
@@ -75,6 +73,8 @@ from torghut_runtime.compiled import (
     vector,
     void,
 )
+from torghut_runtime.risk.sizing import entry_quantity, target_quantity
+from torghut_runtime.strategies.decide import STEP_TYPE, decide
 
 
 @kernel(boolean(MARKET, RULES, int64, int64, int64))

@@ -4,14 +4,14 @@ Which orders exist is decided in :mod:`torghut_assets.research.simulation_decisi
 """
 
 import numpy as np
-from torghut_runtime.risk.costs import fill_costs
 
 from torghut_assets.research.simulation_account import (
     BOOK,
     LAST_ROW,
     MARK,
-    O_COMMISSION,
     O_EXIT,
+    O_FILLED_NOTIONAL,
+    O_FILLED_QTY,
     O_FIRST,
     O_LEFT,
     O_NEXT,
@@ -19,7 +19,6 @@ from torghut_assets.research.simulation_account import (
     O_ROW,
     O_SIDE,
     O_STRATEGY,
-    O_TAF,
     QTY,
     RESERVED,
     TAKEN,
@@ -33,7 +32,7 @@ from torghut_assets.research.simulation_account import (
 from torghut_assets.research.simulation_tables import (
     BAR_NO,
     CLOSE_AT,
-    COST_PARTS,
+    COST_ENTRIES,
     F_AT,
     F_DECIDED,
     F_HALF_SPREAD,
@@ -71,6 +70,7 @@ from torghut_runtime.compiled import (
     vector,
     void,
 )
+from torghut_runtime.risk.costs import fill_costs
 
 
 @kernel(void(matrix, int64, BOOK, int64, int64, int64, float64, float64, vector))
@@ -85,7 +85,7 @@ def _write_fill(
     fills[at, F_SIDE] = book.orders[order, O_SIDE]
     fills[at, F_QTY] = qty
     fills[at, F_PRICE] = price
-    for part in range(5):
+    for part in range(COST_ENTRIES):
         fills[at, F_HALF_SPREAD + part] = cost[part]
 
 
@@ -110,7 +110,7 @@ def _fill_slot(
     whole = settings[FRACTIONAL] == 0.0
     price = market.rows[bar, OPEN]
     volume = market.rows[bar, VOLUME]
-    cost = np.zeros(COST_PARTS)
+    cost = np.zeros(COST_ENTRIES)
     previous = -1
     order = book.heads[slot]
     while order >= 0:
@@ -137,8 +137,8 @@ def _fill_slot(
             book_fill(book, slot, symbol, book.orders[order, O_SIDE] * qty, price, cost)
             book.symbols[symbol, TAKEN] += qty
             book.orders[order, O_LEFT] -= qty
-            book.orders[order, O_COMMISSION] += cost[2]
-            book.orders[order, O_TAF] += cost[5]
+            book.orders[order, O_FILLED_QTY] += qty
+            book.orders[order, O_FILLED_NOTIONAL] += qty * price
             if not exits:
                 book.account[RESERVED] -= qty * book.orders[order, O_PRICE]
             _write_fill(fills, n_fills, book, order, symbol, market.ids[bar, OPEN_AT], qty, price, cost)
@@ -183,7 +183,7 @@ def close_out(book: Book, market: Market, rules: Rules, fills: Matrix, n_fills: 
 
     Returns the number of fills after it; as many orders were added.
     """
-    cost = np.zeros(COST_PARTS)
+    cost = np.zeros(COST_ENTRIES)
     n_symbols = book.symbols.shape[0]
     now = 0
     for symbol in range(n_symbols):

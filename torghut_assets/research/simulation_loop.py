@@ -11,7 +11,6 @@ The order of everything is fixed: symbols by index, strategies as they are given
 from typing import Any
 
 import numpy as np
-from torghut_runtime.strategies.decide import STEP_TYPE
 
 from torghut_assets.research.simulation_account import (
     BARS_HELD,
@@ -70,6 +69,7 @@ from torghut_runtime.compiled import (
     part_of_kernel,
     tuple_of,
 )
+from torghut_runtime.strategies.decide import STEP_TYPE
 
 
 @part_of_kernel

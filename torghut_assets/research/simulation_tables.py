@@ -33,7 +33,7 @@ E_ROW, E_EQUITY, E_CASH, E_GROSS, E_NET = range(5)
 # reasons of decisions; those below 10 are the codes of torghut_runtime.strategies.decide
 R_HOLD, R_ENTRY, R_EXIT, R_TARGET = range(4)
 R_NO_ROOM, R_TOO_SMALL, R_NO_SHORTS, R_CONFLICT = range(10, 14)
-COST_PARTS = 6
+COST_ENTRIES = 5
 
 
 class Market(NamedTuple):
