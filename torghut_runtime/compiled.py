@@ -12,7 +12,8 @@ import hashlib
 import os
 import tempfile
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib import util
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -39,8 +40,21 @@ vector: Any = _nb.types.float64[::1]
 matrix: Any = _nb.types.float64[:, ::1]
 integers: Any = _nb.types.int64[::1]
 integer_matrix: Any = _nb.types.int64[:, ::1]
-tuple_of: Any = _nb.types.Tuple
 """Signature atoms for :func:`kernel`."""
+
+
+@contextmanager
+def functions_as_arguments() -> Iterator[None]:
+    """Where functions are passed to kernels: numba calls that experimental and warns, our tests watch over it."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", _nb.core.errors.NumbaExperimentalFeatureWarning)
+        yield
+
+
+def tuple_of(*members: Any) -> Any:
+    """The type of a tuple."""
+    with functions_as_arguments():
+        return _nb.types.Tuple(members)
 
 
 def function_type(signature: Any) -> Any:
@@ -61,8 +75,7 @@ def kernel(signature: Any, *, cache: bool = True) -> Callable[[_F], _F]:
     """
 
     def compile_it(function: _F) -> _F:
-        with warnings.catch_warnings():  # functions as arguments are "experimental" for numba; our tests watch over them
-            warnings.simplefilter("ignore", _nb.core.errors.NumbaExperimentalFeatureWarning)
+        with functions_as_arguments():
             compiled: Any = _nb.njit(signature, cache=cache, fastmath=False, error_model="numpy")(function)
         return compiled
 

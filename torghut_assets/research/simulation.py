@@ -21,7 +21,7 @@ from torghut_runtime.strategies.registry import BoundStrategy
 from torghut_assets.research import simulation_tables as tables
 from torghut_assets.research.settings import ResearchSettings
 from torghut_assets.research.simulation_loop import simulation_loop
-from torghut_runtime.compiled import Integers, Matrix, Vector
+from torghut_runtime.compiled import Integers, Matrix, Vector, functions_as_arguments
 
 DECISION_REASONS: dict[int, str] = {
     **REASONS,
@@ -277,14 +277,15 @@ def simulate(
         _settings_vector(settings, opening_cash, close_out=close_out),
     )
     run: Any = simulation_loop(len(ordered))
-    decisions, fills, marks, errors, order_count, closing_cash = run(
-        tables.Market(market.rows, market.row_ids, market.features(columns)),
-        rules,
-        tuple(each.step for each in ordered),
-        found.opens,
-        np.array([found.start, found.end, found.warm], dtype=np.int64),
-        found.first_bar,
-    )
+    with functions_as_arguments():
+        decisions, fills, marks, errors, order_count, closing_cash = run(
+            tables.Market(market.rows, market.row_ids, market.features(columns)),
+            rules,
+            tuple(each.step for each in ordered),
+            found.opens,
+            np.array([found.start, found.end, found.warm], dtype=np.int64),
+            found.first_bar,
+        )
     names = tuple(each.entry.strategy_id for each in ordered)
     return SimulationResult(
         market=market,

@@ -223,7 +223,7 @@ def simulation_loop(strategies: int) -> Any:
     the number of orders and the closing cash.
     """
     if strategies not in _LOOPS:
-        result = tuple_of((matrix, matrix, matrix, integers, int64, float64))
-        steps = tuple_of([STEP_TYPE] * strategies)
+        result = tuple_of(matrix, matrix, matrix, integers, int64, float64)
+        steps = tuple_of(*[STEP_TYPE] * strategies)
         _LOOPS[strategies] = kernel(result(MARKET, RULES, steps, integers, integers, integer_matrix))(_run)
     return _LOOPS[strategies]
