@@ -5,6 +5,7 @@ record that verdicts, checks and documents show. It knows no files, no database 
 gate is the business of ``gates.evaluation`` and of the modules of ``promotion``.
 """
 
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
@@ -16,6 +17,7 @@ from torghut_assets.gates.observation import exact, plain_number, resolve
 from torghut_assets.gates.policy import GatePolicy
 from torghut_assets.gates.rule import Action, Comparator, Condition, Level, Rule, Target
 from torghut_runtime.canonical import canonical_json, canonical_value, sha256_hex
+from torghut_runtime.errors import InputError
 
 Status = Literal["pass", "fail", "missing", "not_applicable", "waived"]
 Severity = Literal["error", "warning"]
@@ -75,6 +77,21 @@ class Document:
     def of(cls, path: str, model: object) -> "Document":
         """The document that a model or mapping becomes when it is written as canonical JSON."""
         return cls(path, sha256_hex(canonical_json(model)), cast("Mapping[str, Any]", canonical_value(model)))
+
+    @classmethod
+    def parse(cls, path: str, data: bytes) -> "Document":
+        """The document that the bytes of a stored artifact hold.
+
+        Raises:
+            InputError: the bytes are not a JSON object.
+        """
+        try:
+            content = cast("object", json.loads(data))
+        except ValueError as error:
+            raise InputError(f"is not JSON: {error}", file=path) from error
+        if not isinstance(content, dict):
+            raise InputError("must hold a JSON object", file=path)
+        return cls(path, sha256_hex(data), cast("Mapping[str, Any]", content))
 
 
 class Documents:

@@ -1,7 +1,7 @@
 """Rollback readiness: the drills have been run and passed, and there is something to go back to.
 
-Judged without a clock (``gates/rollback-readiness.json``). How old a drill is and whether a person has approved is judged
-in the promotion decision, with :func:`judge_readiness_in_time`.
+Judged without a clock (``gates/rollback-readiness.json``). How old a drill is and whether a person has approved is
+judged in the promotion decision, with :func:`judge_readiness_in_time`.
 """
 
 from collections.abc import Iterable
@@ -116,19 +116,17 @@ def judge_readiness_in_time(
         stamp = conclude(_TIME, policy, target, Observation(text, reference), Finding("pass"))
         age = None if oldest is None else Decimal((now - oldest) // timedelta(microseconds=1)) / Decimal(3_600_000_000)
     if not times:
-        stale = conclude(
-            _STALE, policy, target, Observation(None, reference), Finding("pass", note="no drill required")
-        )
+        none_required = Finding("pass", note="no drill required")
+        stale = conclude(_STALE, policy, target, Observation(None, reference), none_required)
     else:
         stale = judge(_STALE, policy, documents, target, Observation(age, reference))
     asked = EvidenceReference(artifact=_APPROVAL.artifact, sha256=None, pointer=_APPROVAL.pointer)
     if target in policy.rollback_human_approval_targets:
         approval = judge(_APPROVAL, policy, documents, target, Observation(approved, asked))
     else:
-        note = f"applies to {', '.join(policy.rollback_human_approval_targets) or 'no target'} only"
-        approval = conclude(
-            _APPROVAL, policy, target, Observation(approved, asked), Finding("not_applicable", note=note)
-        )
+        targets = ", ".join(policy.rollback_human_approval_targets) or "no target"
+        not_asked = Finding("not_applicable", note=f"applies to {targets} only")
+        approval = conclude(_APPROVAL, policy, target, Observation(approved, asked), not_asked)
     return stamp.record, stale.record, approval.record
 
 
