@@ -130,7 +130,7 @@ def _encode(annotation: Any, value: object) -> float:
     choice = next((part for part in _alternatives(annotation) if _is_choice(part)), None)
     if value is None or choice is None:
         return _number(cast("float | None", value))
-    known: list[object] = list(get_args(choice)) if get_origin(choice) is Literal else list(cast("Any", choice))
+    known: list[object] = list(get_args(choice)) if get_origin(choice) is Literal else list(choice)
     return float(known.index(value))
 
 
@@ -173,8 +173,8 @@ class Strategy:
         ``f``: the declared features and after them the optional ones; ``p``: own parameters in field order; ``pos``:
         see :data:`POSITION`; ``state``: own memory, read and written; ``out``: zeros, to be filled as :data:`OUTPUT`.
         ``out[0]`` is a signal (0 hold, 1 enter long, -1 enter short, 2 exit, 3 target); ``out[1]`` the target as a
-        fraction of the budget in [-1, 1], for an entry with its signal's sign; ``out[2]`` the confidence in [0, 1];
-        ``out[3]`` the sum of the tags' bits.
+        fraction of the budget in [-1, 1], not 0 for an entry (a short one may write it with either sign); ``out[2]``
+        the confidence in [0, 1]; ``out[3]`` the sum of the tags' bits.
         """
         raise NotImplementedError
 
@@ -198,8 +198,8 @@ def validate_class(strategy: type[Strategy]) -> None:
         if not isinstance(value, str) or not pattern.fullmatch(value):
             raise refuse(attribute, f"{attribute} must be {form}, was {value!r}")
     for attribute in ("tags", "features", "optional_features", "timeframes"):
-        value = getattr(strategy, attribute, None)
-        if not isinstance(value, tuple) or not all(isinstance(name, str) for name in value):
+        value: object = getattr(strategy, attribute, None)
+        if not isinstance(value, tuple) or not all(isinstance(name, str) for name in cast("tuple[object, ...]", value)):
             raise refuse(attribute, f"{attribute} must be a tuple of texts, was {value!r}")
     columns = strategy.features + strategy.optional_features
     if not strategy.features or len(set(columns)) != len(columns):

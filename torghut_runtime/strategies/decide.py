@@ -44,8 +44,10 @@ def is_valid_output(out: Vector) -> bool:
         return False
     if tags != np.floor(tags):
         return False
-    if signal == 1.0 or signal == -1.0:
-        return signal * target > 0.0
+    if signal == 1.0:
+        return target > 0.0
+    if signal == -1.0:
+        return target != 0.0
     return signal == 0.0 or signal == 2.0 or signal == 3.0
 
 

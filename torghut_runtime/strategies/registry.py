@@ -69,7 +69,7 @@ class BoundStrategy:
                 params[outer] = {**cast("dict[str, Any]", params.get(outer) or {}), inner: value}
             else:
                 params[name] = value
-        return _bind(self.entry.model_copy(update={"params": params}), self.strategy_class)
+        return bind(self.entry.model_copy(update={"params": params}), self.strategy_class)
 
 
 @dataclass(frozen=True)
@@ -188,7 +188,7 @@ def resolve(
         if missing:
             message = f"{strategy.type} requires {', '.join(missing)}, which its source cannot have"
             raise StrategyError("feature_unavailable", message, field="features")
-    bound = _bind(entry, strategy)
+    bound = bind(entry, strategy)
     for name, values in entry.search.items():
         for value in values:
             try:
@@ -216,7 +216,14 @@ def resolve_all(
     return bound
 
 
-def _bind(entry: StrategyEntry, strategy: type[Strategy]) -> BoundStrategy:
+def bind(entry: StrategyEntry, strategy: type[Strategy]) -> BoundStrategy:
+    """Bind an entry to a class that is at hand: parameters validated, step compiled.
+
+    Whether the class is the one that the entry names, and whether data for it exist, is :func:`resolve`'s question.
+
+    Raises:
+        StrategyError: invalid parameters, or a step that is not pure or does not compile.
+    """
     try:
         params: StrategyParams = strategy.Params.model_validate_json(json.dumps(entry.params))
     except ValidationError as error:
