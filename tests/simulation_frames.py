@@ -14,7 +14,7 @@ from torghut_assets.research.settings import ResearchSettings
 from torghut_assets.research.simulation import SimulationResult, Window, prepare_market, simulate
 from torghut_runtime.risk.costs import CostModel
 from torghut_runtime.strategies.catalog import StrategyEntry
-from torghut_runtime.strategies.contract import Strategy, StrategyParams
+from torghut_runtime.strategies.contract import Strategy
 from torghut_runtime.strategies.registry import BoundStrategy, bind
 
 FIRST_SESSION = date(2024, 1, 2)
@@ -29,20 +29,12 @@ class Scripted(Strategy):
     version = "1.0.0"
     features = ("rsi14", "ema12")
 
-    class Params(StrategyParams):
-        """None of its own."""
-
-    def warmup_bars(params):
-        return 0
-
-    def state_size(params):
-        return 0
-
+    @staticmethod
     def step(f, p, pos, state, out):
+        """Out of the script."""
         out[0] = f[0]
-        out[1] = f[1]
+        out[1] = -f[1] if f[0] == -1.0 else f[1]
         out[2] = 1.0
-        out[3] = 0.0
 
 
 def scripted(strategy_id: str = "scripted", **entry: object) -> BoundStrategy:

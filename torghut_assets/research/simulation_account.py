@@ -211,10 +211,11 @@ def affordable(
         fill_costs(
             costs, qty, price, is_sell, half_spread, volume, max_participation, filled_qty, filled_notional, cost
         )  # fmt: skip
-        missing = qty * price + cost[0] + cost[1] + cost[2] + cost[3] - book.account[CASH]
+        total = qty * price + cost[0] + cost[1] + cost[2] + cost[3]
+        missing = total - book.account[CASH]
         if is_sell or missing <= 0.0:
             return qty
-        # giving up `less` saves its price and some costs besides, so this lands on the affordable side
-        less = min(qty, max(missing / price, qty * 1e-12))
+        # costs grow faster than the quantity, so their mean per share gives up enough, and hardly too much
+        less = min(qty, max(missing * qty / total, qty * 1e-12))
         qty = qty - less if lot == 0.0 else np.floor(qty - less)
     return 0.0
