@@ -1,0 +1,65 @@
+# torghut: everything a developer does, by one word. `make` alone lists the words.
+
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+PYTHON := .venv/bin/python
+PYTEST := $(PYTHON) -m pytest
+READY := .venv/.ready
+ARGS ?=
+
+export PYTHONUTF8 := 1
+
+.PHONY: help setup demo dev test test-full campaign lint format typecheck bench docs clean
+
+help: ## List these targets
+	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.bootstrap/uv: scripts/bootstrap.sh
+	@scripts/bootstrap.sh
+
+$(READY): .bootstrap/uv pyproject.toml uv.lock scripts/sync.sh
+	@scripts/sync.sh
+	@touch $@
+
+setup: $(READY) ## Bring uv and install the locked packages into .venv
+	@echo "ready: .venv/bin/torghut --help"
+
+demo: $(READY) ## Two candidates on real daily bars: verdicts, reasons, bundles with tear sheets
+	@.venv/bin/torghut demo $(ARGS)
+
+dev: $(READY) ## Start PostgreSQL and Dagster's UI on 127.0.0.1:3000; Ctrl-C stops both
+	@.venv/bin/torghut dev $(ARGS)
+
+test: $(READY) ## All tests that need nothing but this checkout, with coverage
+	$(PYTEST) -m "not full and not campaign" --cov --cov-report=term --cov-report=xml:test-artifacts/coverage.xml $(ARGS)
+
+test-full: $(READY) ## The tests that `make test` leaves out: real Dagster processes and a browser
+	@scripts/install-browser.sh
+	$(PYTEST) -m "full and not campaign" $(ARGS)
+
+campaign: $(READY) ## Long seeded campaigns and property tests with many more examples
+	$(PYTEST) tests/property -m "not full" --hypothesis-profile=campaign $(ARGS)
+
+lint: $(READY) ## Style, imports and formatting
+	$(PYTHON) -m ruff check .
+	$(PYTHON) -m ruff format --check .
+
+format: $(READY) ## Put files into the project's format
+	$(PYTHON) -m ruff check --fix .
+	$(PYTHON) -m ruff format .
+
+typecheck: $(READY) ## Types, strict
+	$(PYTHON) -m pyright
+
+bench: $(READY) ## Every benchmark, with its targets
+	@for script in benchmarks/*.py; do echo "== $$script"; $(PYTHON) $$script || exit 1; done
+
+docs: $(READY) ## Regenerate what is generated under docs/ (schemas, gate table, command line)
+	$(PYTHON) -m torghut_assets.schemas
+	$(PYTHON) -m torghut_assets.commands.reference
+
+clean: ## Remove environments, caches and build results; keeps artifacts/ and .torghut/
+	rm -rf .venv .bootstrap .pytest_cache .ruff_cache .hypothesis build dist htmlcov test-artifacts .coverage .coverage.*
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
