@@ -43,8 +43,9 @@ def create_project(directory: Path) -> list[Path]:
     target = directory.resolve()
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise InputError("is not empty; torghut init wants a new or empty folder", file=directory)
+    files = project_files(name)
     try:
-        return _write(target, project_files(name))
+        return _write(target, files)
     except OSError as error:
         raise InputError(f"cannot be written: {error.strerror}", file=directory) from error
 
@@ -55,7 +56,7 @@ def project_name(directory: Path) -> str:
     Raises:
         InputError: the folder's name has no letter.
     """
-    name = re.sub(r"[^a-z0-9]+", "-", directory.resolve().name.lower()).strip("-0123456789")
+    name = re.sub(r"[^a-z0-9]+", "-", directory.resolve().name.lower()).lstrip("-0123456789").rstrip("-")
     if not name:
         raise InputError(
             "the folder's name needs a letter: the project and its package are called after it", file=directory
