@@ -15,10 +15,10 @@ import polars as pl
 from torghut_runtime.errors import InputError
 from torghut_runtime.market.calendar import TIME
 from torghut_runtime.market.frame import BASE_SCHEMA, in_order, place_bars
+from torghut_runtime.market.row_checks import check_prices, checked_symbols, refuse_where
 from torghut_runtime.market.timeframe import DAILY, TIMEFRAMES, timeframe_seconds
 from torghut_runtime.market.times import parse_dates, parse_times, time_fault
 
-SYMBOL_PATTERN: Final = r"^[A-Z0-9][A-Z0-9._/-]{0,31}$"
 _PRICES: Final = ("open", "high", "low", "close")
 _OPTIONAL: Final = ("vwap", "bid", "ask", "trade_count", "adjusted_close")
 _ALIASES: Final = {"date": "ts", "timestamp": "ts", "adj_close": "adjusted_close"}
@@ -74,7 +74,7 @@ def bars_from_frame(table: pl.DataFrame, timeframe: str | None = None) -> BarSet
     table = _columns(table)
     if table.height == 0:
         raise InputError("holds no bars")
-    table = table.with_columns(_symbols(table["symbol"]), _times(table["ts"]))
+    table = table.with_columns(checked_symbols(table["symbol"]), _times(table["ts"]))
     table = table.with_columns(
         _numbers(table[name], missing=name in _OPTIONAL)
         for name in (*_PRICES, "volume", *_OPTIONAL)
@@ -125,30 +125,14 @@ def _columns(table: pl.DataFrame) -> pl.DataFrame:
     return table.select("symbol", "ts", *_PRICES, "volume", *(name for name in _OPTIONAL if name in table.columns))
 
 
-def _refuse(bad: pl.Series, series: pl.Series, field: str, fault: Callable[[Any], str]) -> None:
-    """Raise for the first row where ``bad`` holds."""
-    row = bad.fill_null(value=True).arg_max()
-    if row is not None and bad.fill_null(value=True)[row]:
-        raise InputError(fault(series[row]), row=row + 1, field=field)
-
-
-def _symbols(series: pl.Series) -> pl.Series:
-    symbols = series.cast(pl.String).str.to_uppercase()
-    _refuse(
-        ~symbols.str.contains(SYMBOL_PATTERN),
-        series,
-        "symbol",
-        lambda value: f"not a symbol ([A-Z0-9] and then up to 31 of [A-Z0-9._/-]), was {value!r}",
-    )
-    return symbols.alias("symbol")
-
-
 def _times(series: pl.Series) -> pl.Series:
     dtype = series.dtype
     if dtype == pl.String:
         times = parse_times(series)
         times = times if times.null_count() == 0 else times.fill_null(parse_dates(series))
-        _refuse(times.is_null(), series, "ts", lambda value: "is missing" if value is None else time_fault(str(value)))
+        refuse_where(
+            times.is_null(), series, "ts", lambda value: "is missing" if value is None else time_fault(str(value))
+        )
         return times.alias("ts")
     if dtype == pl.Date:
         times = series.cast(pl.Datetime("us")).dt.replace_time_zone("UTC")
@@ -157,11 +141,11 @@ def _times(series: pl.Series) -> pl.Series:
     elif isinstance(dtype, pl.Datetime):
         # Whole dates without a zone are session dates; an hour without a zone could be any moment.
         naive = series.cast(pl.Datetime("us"))
-        _refuse(naive.dt.truncate("1d") != naive, series, "ts", lambda value: time_fault(str(value)))
+        refuse_where(naive.dt.truncate("1d") != naive, series, "ts", lambda value: time_fault(str(value)))
         times = naive.dt.replace_time_zone("UTC")
     else:
         raise InputError(f"must hold times or dates, holds {dtype}", field="ts")
-    _refuse(times.is_null(), series, "ts", lambda _: "is missing")
+    refuse_where(times.is_null(), series, "ts", lambda _: "is missing")
     return times.cast(TIME).alias("ts")
 
 
@@ -172,15 +156,15 @@ def _numbers(series: pl.Series, *, missing: bool) -> pl.Series:
         blank = series.str.strip_chars() == ""
         series = pl.select(pl.when(~pl.lit(blank)).then(pl.lit(series))).to_series().alias(name)
         numbers = series.str.strip_chars().cast(pl.Float64, strict=False)
-        _refuse(
+        refuse_where(
             numbers.is_null() & series.is_not_null(), series, name, lambda value: f"must be a number, was {value!r}"
         )
     elif series.dtype.is_numeric():
         numbers = series.cast(pl.Float64)
     else:
         raise InputError(f"must hold numbers, holds {series.dtype}", field=name)
-    _refuse(
-        numbers.is_finite().fill_null(missing) == False,  # noqa: E712
+    refuse_where(
+        ~numbers.is_finite().fill_null(missing),
         series,
         name,
         lambda value: "is missing" if value is None else f"must be a finite number, was {value}",
@@ -189,15 +173,11 @@ def _numbers(series: pl.Series, *, missing: bool) -> pl.Series:
 
 
 def _check_values(table: pl.DataFrame) -> None:
-    for name in (*_PRICES, *(name for name in ("adjusted_close", "bid", "ask", "vwap") if name in table.columns)):
-        _refuse(table[name] <= 0, table[name], name, lambda value: f"a price must be above 0, was {value}")
     if "adjusted_close" in table.columns:
-        _refuse(table["adjusted_close"].is_nan(), table["adjusted_close"], "adjusted_close", lambda _: "is missing")
-    _refuse(table["volume"] < 0, table["volume"], "volume", lambda value: f"must not be negative, was {value}")
-    highest = table.select(pl.max_horizontal("open", "low", "close")).to_series()
-    lowest = table.select(pl.min_horizontal("open", "high", "close")).to_series()
-    _refuse(table["high"] < highest, table["high"], "high", lambda value: f"{value} is below another price of the bar")
-    _refuse(table["low"] > lowest, table["low"], "low", lambda value: f"{value} is above another price of the bar")
+        adjusted = table["adjusted_close"]
+        refuse_where(adjusted.is_nan(), adjusted, "adjusted_close", lambda _: "is missing")
+    others = [name for name in ("adjusted_close", "bid", "ask", "vwap") if name in table.columns]
+    check_prices(table, [*_PRICES, *others])
 
 
 def _check_order(table: pl.DataFrame) -> None:

@@ -1,21 +1,31 @@
 """The signal set: a data set with features, as research and runtime use it.
 
-Here stands what it is and how bars become one; decoding signal files is told in
-:mod:`torghut_runtime.market.signal_file`.
+Here stands what it is and the two ways to one, from signal files and from bars. How files are decoded and what their
+columns mean is told in :mod:`~torghut_runtime.market.signal_file` and :mod:`~torghut_runtime.market.signal_columns`.
 """
 
 import math
 from dataclasses import dataclass, replace
 from datetime import datetime
+from pathlib import Path
 from typing import Final, Literal
 
 import polars as pl
 
+from torghut_runtime.canonical import digest
 from torghut_runtime.errors import InputError
 from torghut_runtime.market.bars import BarSet
-from torghut_runtime.market.features import FEATURE_SCHEMA_VERSION, FEATURES, FeaturePipeline, compute_features
+from torghut_runtime.market.features import (
+    FEATURE_SCHEMA_VERSION,
+    FEATURES,
+    REGIME_LABELS,
+    FeaturePipeline,
+    compute_features,
+)
 from torghut_runtime.market.frame import BASE_SCHEMA, content_digest
 from torghut_runtime.market.quality import DataQuality, measure_quality
+from torghut_runtime.market.signal_columns import signal_columns
+from torghut_runtime.market.signal_file import decode_signals
 
 SIGNAL_SCHEMA: Final[dict[str, pl.DataType]] = {
     **BASE_SCHEMA,
@@ -47,6 +57,39 @@ class SignalSet:
     def truncated(self, at: datetime) -> "SignalSet":
         """The rows known at ``at`` (event_ts ≤ at), features as they stand; quality and id stay those of the whole."""
         return replace(self, frame=self.frame.filter(pl.col("event_ts") <= at))
+
+
+def read_signals(path: Path) -> SignalSet:
+    """Read one file of signals, a JSON list or NDJSON.
+
+    A feature schema of another major version is no fault of the file: it stands in the quality, where gate 0 denies it.
+
+    Raises:
+        InputError: unreadable file or JSON, no row at all, a missing or mistyped field, a number that is not finite, a
+            naive time, an unknown timeframe, a price that is missing or not above 0, a high below or a low above
+            another price of the row. Names file, row (from 1) and field.
+    """
+    try:
+        raw = decode_signals(path)
+        rows_read = raw.height
+        columns = signal_columns(raw)
+    except InputError as error:
+        raise error.located(file=path) from error
+    del raw
+    frame = with_half_spread(columns.frame)
+    content = content_digest(frame.drop("half_spread_bps"))
+    return SignalSet(
+        frame=frame,
+        quality=measure_quality(
+            frame,
+            rows_read=rows_read,
+            backward_steps=columns.backward_steps,
+            feature_schema_version=columns.feature_schema_version,
+        ),
+        source="signals",
+        available_features=available_features(frame),
+        dataset_id=digest({"content": content, "feature_schema_version": columns.feature_schema_version}),
+    )
 
 
 def signals_from_bars(bars: BarSet, pipeline: FeaturePipeline = compute_features) -> SignalSet:
@@ -110,6 +153,8 @@ def with_half_spread(frame: pl.DataFrame) -> pl.DataFrame:
 
 
 def available_features(frame: pl.DataFrame) -> frozenset[str]:
-    """Features that at least one row has."""
-    present = frame.select(pl.col(name).is_not_nan().any() for name in FEATURES).row(0)
+    """Features that at least one row has; a regime label that is unknown in every row counts as missing."""
+    known = {name: pl.col(name).is_not_nan() for name in FEATURES}
+    known["route_regime_label"] = pl.col("route_regime_label") != REGIME_LABELS["unknown"]
+    present = frame.select(known[name].any().alias(name) for name in FEATURES).row(0)
     return frozenset(name for name, there in zip(FEATURES, present, strict=True) if there)

@@ -97,10 +97,10 @@ class StrategyEntry(_Strict):
     of 0 allows nothing.
     """
 
+    strategy_id: Text
     name: Text
     description: str = Field(default="", max_length=2000)
     enabled: bool = True
-    strategy_id: Text
     strategy_type: Text
     version: Text | None = Field(default=None, description="may be left out while only one is registered")
     params: dict[str, JsonValue] = Field(default_factory=dict[str, JsonValue])

@@ -30,27 +30,23 @@ _FORBIDDEN_OPERATIONS = {
     "STORE_GLOBAL": "writes a global",
     "DELETE_GLOBAL": "deletes a global",
     "IMPORT_NAME": "imports",
-    "LOAD_DEREF": "closes over a variable",
 }
 
 
-def reached_modules(step: FunctionType, name: str) -> tuple[str, ...]:
-    """Names of the modules that hold the step and every compiled function it reaches, sorted.
+def reached_functions(step: FunctionType, name: str) -> tuple[FunctionType, ...]:
+    """The step and every compiled function that it reaches.
 
     Raises:
         StrategyError: reason ``impure_step``; the message names the function and what it may not use.
     """
-    modules: set[str] = set()
+    reached: list[FunctionType] = []
     waiting = [step]
-    seen: set[int] = set()
     while waiting:
         function = waiting.pop()
-        if id(function) in seen:
-            continue
-        seen.add(id(function))
-        modules.add(function.__module__)
-        waiting.extend(_called(function, name))
-    return tuple(sorted(modules))
+        if function not in reached:
+            reached.append(function)
+            waiting.extend(_called(function, name))
+    return tuple(reached)
 
 
 def _called(function: FunctionType, name: str) -> Iterator[FunctionType]:

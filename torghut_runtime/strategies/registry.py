@@ -5,21 +5,23 @@ to parameters. Reading catalogs and judging bars are told elsewhere.
 """
 
 import inspect
+import itertools
 import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, lru_cache
 from importlib import metadata
 from pathlib import Path
 from types import FunctionType
 from typing import Any, cast
 
+import numpy as np
 from pydantic import JsonValue, ValidationError
 
-from torghut_runtime.canonical import sha256_hex
+from torghut_runtime.canonical import digest, sha256_hex
 from torghut_runtime.code_digest import code_digest
 from torghut_runtime.compiled import Vector, kernel
-from torghut_runtime.errors import TorghutError
 from torghut_runtime.market.features import FEATURES
 from torghut_runtime.strategies.buy_and_hold import BuyAndHold
 from torghut_runtime.strategies.catalog import StrategyEntry, explain
@@ -28,8 +30,10 @@ from torghut_runtime.strategies.daily_momentum import DailyMomentum
 from torghut_runtime.strategies.decide import STEP_SIGNATURE
 from torghut_runtime.strategies.intraday_tsmom import IntradayTsmom
 from torghut_runtime.strategies.legacy_macd_rsi import LegacyMacdRsi
-from torghut_runtime.strategies.purity import reached_modules
+from torghut_runtime.strategies.probe import probe_step
+from torghut_runtime.strategies.purity import reached_functions
 
+MAX_SEARCH_POINTS = 10_000
 ENTRY_POINT_GROUP = "torghut.strategies"
 BUILT_INS: tuple[type[Strategy], ...] = (LegacyMacdRsi, IntradayTsmom, DailyMomentum, BuyAndHold)
 
@@ -70,6 +74,16 @@ class BoundStrategy:
             else:
                 params[name] = value
         return bind(self.entry.model_copy(update={"params": params}), self.strategy_class)
+
+    def grid(self) -> list[dict[str, JsonValue]]:
+        """Every combination of the entry's ``search``, as overrides for :meth:`with_params`.
+
+        Parameters are taken by name, values as listed, the last parameter changing fastest; without a search there is
+        one combination that overrides nothing. The place in this list is the parameter index.
+        """
+        names = sorted(self.entry.search)
+        values = [self.entry.search[name] for name in names]
+        return [dict(zip(names, each, strict=True)) for each in itertools.product(*values)]
 
 
 @dataclass(frozen=True)
@@ -168,7 +182,7 @@ def resolve(
     """Bind an entry to its compiled strategy.
 
     ``available_features``: what the data source can have; None when that is not known yet. ``registry``: the default
-    one when left out. Every value of ``search`` is validated too.
+    one when left out. Every combination of ``search`` is validated too.
 
     Raises:
         StrategyError: unknown type or version, invalid parameters, a timeframe or feature that does not fit, a step
@@ -189,13 +203,21 @@ def resolve(
             message = f"{strategy.type} requires {', '.join(missing)}, which its source cannot have"
             raise StrategyError("feature_unavailable", message, field="features")
     bound = bind(entry, strategy)
-    for name, values in entry.search.items():
-        for value in values:
-            try:
-                bound.with_params(**{name: value})
-            except StrategyError as error:
-                raise StrategyError(error.reason, error.message, field=f"search.{name}") from None
+    _check_search(bound)
     return bound
+
+
+def _check_search(bound: BoundStrategy) -> None:
+    points = math.prod(len(values) for values in bound.entry.search.values())
+    if points > MAX_SEARCH_POINTS:
+        message = f"{points} combinations, at most {MAX_SEARCH_POINTS} are searched"
+        raise StrategyError("invalid_search", message, field="search")
+    for overrides in bound.grid():
+        try:
+            bound.with_params(**overrides)
+        except StrategyError as error:
+            tried = ", ".join(f"{name}={json.dumps(value)}" for name, value in overrides.items())
+            raise StrategyError("invalid_search", f"with {tried}: {error}", field="search") from None
 
 
 def resolve_all(
@@ -222,16 +244,18 @@ def bind(entry: StrategyEntry, strategy: type[Strategy]) -> BoundStrategy:
     Whether the class is the one that the entry names, and whether data for it exist, is :func:`resolve`'s question.
 
     Raises:
-        StrategyError: invalid parameters, or a step that is not pure or does not compile.
+        StrategyError: an incomplete class, invalid parameters, or a step that is not pure, fails or does not compile.
     """
+    step, source_digest = _compile(strategy)
     try:
         params: StrategyParams = strategy.Params.model_validate_json(json.dumps(entry.params))
     except ValidationError as error:
         message, place = explain(error, strategy.Params)
         where = "params" if place is None else f"params.{place}"
         raise StrategyError("invalid_params", message, field=where) from None
-    step, digest = _compile(strategy)
-    columns = strategy.features + strategy.optional_features
+    warmup_bars, state_size = _size(strategy, params, "warmup_bars"), _size(strategy, params, "state_size")
+    if not _is_ours(strategy):
+        _probe(strategy, params.vector().tobytes(), warmup_bars, state_size)
     return BoundStrategy(
         entry=entry,
         strategy_class=strategy,
@@ -239,12 +263,12 @@ def bind(entry: StrategyEntry, strategy: type[Strategy]) -> BoundStrategy:
         step=step,
         parameter_vector=params.vector(),
         exits_vector=params.exits.vector(),
-        feature_columns=columns,
+        feature_columns=strategy.features + strategy.optional_features,
         required_count=len(strategy.features),
-        warmup_bars=_size(strategy, params, "warmup_bars"),
-        state_size=_size(strategy, params, "state_size"),
+        warmup_bars=warmup_bars,
+        state_size=state_size,
         horizon_bars=params.exits.max_bars or 1,
-        source_digest=digest,
+        source_digest=source_digest,
     )
 
 
@@ -257,24 +281,36 @@ def _size(strategy: type[Strategy], params: StrategyParams, name: str) -> int:
     return value
 
 
+def _is_ours(strategy: type[Strategy]) -> bool:
+    return strategy.__module__.split(".")[0] == "torghut_runtime"
+
+
+@lru_cache(maxsize=4096)
+def _probe(strategy: type[Strategy], parameters: bytes, warmup_bars: int, state_size: int) -> None:
+    sizes = (len(strategy.features), len(strategy.optional_features), state_size, warmup_bars)
+    probe_step(strategy.type, strategy.step, np.frombuffer(parameters), *sizes)
+
+
 @cache
 def _compile(strategy: type[Strategy]) -> tuple[Any, str]:
     """The compiled step of a class and the digest of its source; the same objects for the life of the process."""
+    validate_class(strategy)
     function = cast("FunctionType", strategy.step)
-    modules = reached_modules(function, strategy.type)
-    ours = strategy.__module__.split(".")[0] in ("torghut_runtime", "torghut_assets")
+    reached = reached_functions(function, strategy.type)
     try:
-        step: Any = kernel(STEP_SIGNATURE, cache=ours)(function)
-    except TorghutError:
-        raise
+        step: Any = kernel(STEP_SIGNATURE, cache=_is_ours(strategy))(function)
     except Exception as error:
         text = " ".join(str(error).split())
         raise StrategyError("compilation_failed", f"{strategy.type}: the step does not compile: {text:.600}") from error
-    return step, _source_digest(strategy, modules)
+    return step, _source_digest(reached)
 
 
-def _source_digest(strategy: type[Strategy], modules: Iterable[str]) -> str:
-    try:
-        return code_digest(*modules)
-    except (ModuleNotFoundError, ValueError):
-        return sha256_hex(inspect.getsource(strategy).encode())
+def _source_digest(functions: Iterable[FunctionType]) -> str:
+    """Digest over the modules of the functions, or over a function's own text where its module is no file."""
+    parts: dict[str, str] = {}
+    for function in functions:
+        try:
+            parts[function.__module__] = code_digest(function.__module__)
+        except (ModuleNotFoundError, ValueError):
+            parts[f"{function.__module__}.{function.__qualname__}"] = sha256_hex(inspect.getsource(function).encode())
+    return digest(parts)
