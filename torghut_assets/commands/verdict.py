@@ -1,0 +1,77 @@
+"""How a verdict is told: as a table for people, as fields for programs. Both say what the decision says, no more."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from torghut_runtime.command_line import print_table
+
+if TYPE_CHECKING:
+    from torghut_assets.gates.engine import RuleRecord
+    from torghut_assets.lane import LaneResult
+
+_COLUMNS = ("rule", "observed", "must be", "threshold", "verdict", "reason")
+_SIGNS = {"<=": "≤", ">=": "≥"}
+
+
+def print_verdict(result: "LaneResult") -> None:
+    """Print every rule with observed value, threshold and verdict, then the decision with its reasons."""
+    decision = result.decision
+    records = (*result.evaluation.records, *result.prerequisites.records, *result.readiness.records, *decision.records)
+    print_table(_COLUMNS, [_row(record) for record in records], title=f"{decision.name}  {decision.candidate_id}")
+    click.echo()
+    print_decision(result)
+
+
+def print_decision(result: "LaneResult") -> None:
+    """Print the decision, what denies it, what was waived, and where the bundle is."""
+    decision = result.decision
+    mode = decision.recommended_mode or "none"
+    click.secho(f"{decision.name}: {decision.action} for {decision.promotion_target}", bold=True, nl=False)
+    click.echo(f" (recommended mode: {mode}; run {decision.run_id})")
+    _print_list("denied because", decision.reasons)
+    _print_list("waived", [f"{w.rule_id} until {w.until} by {w.approver}: {w.reason}" for w in decision.waivers])
+    _print_list("note", result.evaluation.notes)
+    click.echo(f"  bundle: {result.output_dir}")
+
+
+def _print_list(title: str, lines: Sequence[str]) -> None:
+    if lines:
+        click.echo(f"  {title}:")
+    for line in lines:
+        click.echo(f"    {line}")
+
+
+def _row(record: "RuleRecord") -> tuple[object, ...]:
+    return (
+        record.rule_id,
+        _value(record.observed),
+        _SIGNS.get(record.comparator, record.comparator),
+        _value(record.threshold),
+        record.status,
+        record.reason_code if record.status != "pass" else None,
+    )
+
+
+def _value(value: object) -> object:
+    return f"{value:.6g}" if isinstance(value, float) else value
+
+
+def result_fields(result: "LaneResult") -> dict[str, Any]:
+    """What ``torghut lane run --json`` prints."""
+    decision, folder = result.decision, result.output_dir
+    patch = folder / "paper-candidate" / "strategy-configmap-patch.yaml"
+    return {
+        "name": decision.name,
+        "run_id": decision.run_id,
+        "candidate_id": decision.candidate_id,
+        "output_dir": folder,
+        "gate_report_path": folder / "gates" / "gate-evaluation.json",
+        "promotion_decision_path": folder / "gates" / "promotion-decision.json",
+        "paper_patch_path": patch if patch.is_file() else None,
+        "manifest_path": folder / "MANIFEST.json",
+        "promotion_allowed": decision.promotion_allowed,
+        "recommended_mode": decision.recommended_mode,
+        "reasons": list(decision.reasons),
+    }
