@@ -5,6 +5,7 @@ import sys
 import click
 
 from torghut_runtime.command_line import ExitCode, end, examples, json_option, print_json, run
+from torghut_runtime.commands.simulate import simulate
 
 
 @click.group(epilog=examples("torghut-runtime migrate --check"))
@@ -36,6 +37,9 @@ def migrate(check: bool, as_json: bool) -> None:
         click.echo("current" if current else "behind" if check else "migrated")
     if check and not current:
         end(ExitCode.DENIED)
+
+
+cli.add_command(simulate)
 
 
 def main() -> None:

@@ -69,7 +69,8 @@ class OrderBook:
         Args:
             status: open, closed or all.
             limit: how many at most.
-            after: only those submitted later (nanoseconds); ``until`` likewise, not later.
+            after: only those submitted later, nanoseconds.
+            until: only those not submitted later, nanoseconds.
             ascending: oldest first.
             symbols: only these; empty means all.
             side: only buys or only sales.

@@ -4,10 +4,10 @@ What a control does to orders, streams or answers stands where that happens; her
 """
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from random import Random
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, Literal, TypeVar, cast
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
@@ -122,6 +122,9 @@ class AccountOverride(_Strict):
     buying_power: Dollars | None = None
     account_number: str | None = None
     blocked: bool | None = None
+
+
+_Counted = TypeVar("_Counted", HttpError, BarFault)
 
 
 class ControlSettings(_Strict):
@@ -261,26 +264,25 @@ class Controls:
 
     def take_bar_fault(self, key: Literal["drop_bars", "late_bars", "duplicate_bars"], symbol: str) -> Any:
         """The fault that strikes this bar, if any; one of its count is used up."""
-        items: list[Any] = list(getattr(self.settings, key))
-        return self._take_counted(key, items, lambda item: item.symbol == symbol) if items else None
+        items: list[BarFault] = list(getattr(self.settings, key))
+        place = next((index for index, item in enumerate(items) if item.symbol == symbol), None)
+        return None if place is None else self._take_one(key, items, place)
 
     def take_http_error(self, method: str, path: str) -> HttpError | None:
         """The error that this request gets, if any; one of its count is used up."""
-        items = list(self.settings.http_errors)
-        if not items:
-            return None
-        return self._take_counted(
-            "http_errors", items, lambda item: item.method in {method, "*"} and _covers(item.path, path)
+        items = self.settings.http_errors
+        place = next(
+            (i for i, item in enumerate(items) if item.method in {method, "*"} and _covers(item.path, path)), None
         )
+        return None if place is None else self._take_one("http_errors", items, place)
 
-    def _take_counted(self, key: str, items: list[Any], matches: Any) -> Any:
-        for index, item in enumerate(items):
-            if matches(item):
-                rest = [item.model_copy(update={"count": item.count - 1})] if item.count > 1 else []
-                self._put(key, [*items[:index], *rest, *items[index + 1 :]])
-                self.applied[key] += 1
-                return item
-        return None
+    def _take_one(self, key: str, items: Sequence[_Counted], place: int) -> _Counted:
+        """Use up one of the count of an item."""
+        item = items[place]
+        rest = [item.model_copy(update={"count": item.count - 1})] if item.count > 1 else []
+        self._put(key, [*items[:place], *rest, *items[place + 1 :]])
+        self.applied[key] += 1
+        return item
 
     def _put(self, key: str, value: object) -> None:
         self.settings = self.settings.model_copy(update={key: value})

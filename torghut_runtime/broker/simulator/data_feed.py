@@ -74,6 +74,8 @@ class DataFeed:
     def __init__(self, market: Market, sessions: Sessions, timetable: Timetable, controls: Controls) -> None:
         self.listeners: list[MarketListener] = []
         self.silent_until = 0
+        self.refused_until = 0
+        self.on_disconnect: list[Callable[[], None]] = []
         self._market = market
         self._sessions = sessions
         self._timetable = timetable

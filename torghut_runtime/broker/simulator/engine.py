@@ -107,6 +107,10 @@ class SimulatedBroker:
         self.account_id = uuid_of(f"account:{settings.seed}")
         self.created_at = start
         self.equity_curve = [EquityPoint(start, settings.cash)]
+        self.last_close: dict[str, Decimal] = {}
+        """Prices at the last session close."""
+        self.held_at_close: frozenset[str] = frozenset()
+        """Symbols that were held at the last session close."""
         self._moments = tape.moments(start)
         self._head = next(self._moments, None)
         self._capacity: dict[str, Decimal | None] = {}
@@ -200,7 +204,10 @@ class SimulatedBroker:
         for order in self.desk.book.open_orders():
             if order.expires_at is not None and order.expires_at <= now:
                 self.desk.end(order, "expired")
-        self.desk.account.last_equity = self.desk.equity()
+        account = self.desk.account
+        account.last_equity = self.desk.equity()
+        self.last_close = {symbol: self.market.price(symbol) for symbol in account.positions}
+        self.held_at_close = frozenset(symbol for symbol, held in account.positions.items() if held.qty)
         self._schedule_close()
 
     # Requests -------------------------------------------------------------------------------------------------------

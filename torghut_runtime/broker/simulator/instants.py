@@ -11,7 +11,7 @@ SECOND: Final = 1_000_000_000
 MILLISECOND: Final = 1_000_000
 MICROSECOND: Final = 1_000
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_NEW_YORK: Final = ZoneInfo(NEW_YORK)
+NEW_YORK_ZONE: Final = ZoneInfo(NEW_YORK)
 
 
 def nanoseconds(moment: datetime) -> int:
@@ -44,12 +44,12 @@ def optional_rfc3339(ns: int | None) -> str | None:
 
 def new_york(ns: int) -> datetime:
     """The time in New York."""
-    return moment_of(ns).astimezone(_NEW_YORK)
+    return moment_of(ns).astimezone(NEW_YORK_ZONE)
 
 
 def in_new_york(day: date, hour: int, minute: int) -> int:
     """Nanoseconds of a wall-clock time in New York."""
-    return nanoseconds(datetime(day.year, day.month, day.day, hour, minute, tzinfo=_NEW_YORK))
+    return nanoseconds(datetime(day.year, day.month, day.day, hour, minute, tzinfo=NEW_YORK_ZONE))
 
 
 def parse_moment(text: str) -> int:

@@ -6,7 +6,14 @@ Faults that strike later (lost answers, late bars, doubled frames) stand where t
 from decimal import Decimal
 from typing import Any, Final
 
-from torghut_runtime.broker.simulator.controls import AccountOverride, Controls, InjectedEvent, Split, silence_ends
+from torghut_runtime.broker.simulator.controls import (
+    AccountOverride,
+    Controls,
+    InjectedEvent,
+    Silence,
+    Split,
+    silence_ends,
+)
 from torghut_runtime.broker.simulator.data_feed import DataFeed
 from torghut_runtime.broker.simulator.desk import OrderDesk
 from torghut_runtime.broker.simulator.instants import parse_moment
@@ -57,15 +64,17 @@ class Interventions:
         self._timetable.skew = self._controls.clock_skew
         for split in self._controls.take("split"):
             self._split(split)
-        for silence in self._controls.take("disconnect") + self._controls.take("mute"):
-            place = self._outlet if silence.stream == "trading" else self._feed
-            place.silent_until = max(place.silent_until, silence_ends(silence, self._timetable.now))
+        for key in ("mute", "disconnect"):
+            for silence in self._controls.take(key):
+                self._silence(silence, closed=key == "disconnect")
+                self._controls.applied[key] += 1
         self.pending()
 
     def clear(self) -> None:
         """Everything is as usual again; what was done to account and market stays."""
         self._timetable.skew = 0
-        self._outlet.silent_until = self._feed.silent_until = 0
+        for place in (self._outlet, self._feed):
+            place.silent_until = place.refused_until = 0
         self._controls.clear()
         self._halt()
 
@@ -95,6 +104,15 @@ class Interventions:
             except Refusal as refusal:
                 raise InputError(refusal.message, field="foreign_order") from None
             self._controls.applied["foreign_order"] += 1
+
+    def _silence(self, silence: Silence, *, closed: bool) -> None:
+        place = self._outlet if silence.stream == "trading" else self._feed
+        ends = silence_ends(silence, self._timetable.now)
+        place.silent_until = max(place.silent_until, ends)
+        if closed:
+            place.refused_until = max(place.refused_until, ends)
+            for close in place.on_disconnect:
+                close()
 
     def _halt(self) -> None:
         wanted = set(self._controls.settings.halt)

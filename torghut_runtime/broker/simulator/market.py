@@ -91,14 +91,7 @@ class Market:
         if index == len(bars) or bars[index].opens_at != opens_at:
             return None
         old = bars[index]
-        values = {
-            "open": old.open,
-            "high": old.high,
-            "low": old.low,
-            "close": old.close,
-            "volume": old.volume,
-            **fields,
-        }
+        values = {name: getattr(old, name) for name in ("open", "high", "low", "close", "volume")} | fields
         bars[index] = MarketBar(
             symbol, opens_at, old.closes_at, **values, bid=old.bid, ask=old.ask, in_session=old.in_session
         )

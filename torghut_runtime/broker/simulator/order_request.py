@@ -174,7 +174,7 @@ def _choice(fields: Mapping[str, Any], name: str, known: tuple[str, ...]) -> str
     return value
 
 
-def _number(fields: Mapping[str, Any], name: str, decimals: int) -> Decimal | None:
+def _number(fields: Mapping[str, Any], name: str, decimals: int | None) -> Decimal | None:
     value = fields.get(name)
     if value is None or value == "":
         return None
@@ -188,13 +188,13 @@ def _number(fields: Mapping[str, Any], name: str, decimals: int) -> Decimal | No
         raise invalid(f"invalid {name}")
     if number <= 0:
         raise unprocessable(f"{name} must be > 0")
-    if number != round(number, decimals):
+    if decimals is not None and number != round(number, decimals):
         raise unprocessable(f"{name} must be limited to {decimals} decimal places")
     return number.normalize()
 
 
 def _price(fields: Mapping[str, Any], name: str) -> Decimal | None:
-    price = _number(fields, name, QUANTITY_DECIMALS)
+    price = _number(fields, name, None)
     if price is not None and price != round(price, 2 if price >= 1 else 4):
         raise unprocessable(
             f"invalid {name} {plain(price)}. sub-penny increment does not fulfill minimum pricing criteria"

@@ -27,6 +27,8 @@ class TradeUpdates:
     def __init__(self, timetable: Timetable, controls: Controls) -> None:
         self.listeners: list[Listener] = []
         self.silent_until = 0
+        self.refused_until = 0
+        self.on_disconnect: list[Callable[[], None]] = []
         self._timetable = timetable
         self._controls = controls
         self._held: bytes | None = None
