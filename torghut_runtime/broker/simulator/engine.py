@@ -149,8 +149,10 @@ class SimulatedBroker:
         delivered = 0
         while delivered < events and self._head is not None:
             delivered += self._advance()
-        if self._head is None and delivered < events and self.sessions.is_open(self.now):
-            self._run_until(self.sessions.next_close(self.now))
+        if self._head is None and delivered < events:
+            self._run_until(self.now)
+            if self.sessions.is_open(self.now):
+                self._run_until(self.sessions.next_close(self.now))
         self.trade_updates.flush()
         return Step(self.now, delivered, self.done)
 
