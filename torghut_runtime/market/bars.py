@@ -25,6 +25,8 @@ _ALIASES: Final = {"date": "ts", "timestamp": "ts", "adj_close": "adjusted_close
 """Other names under which public data sets carry a column."""
 _ROW: Final = "_row"
 _MOST_OF_A_DAY: Final = 20 * 3600
+_LONG_WEEKEND: Final = 5 * 86_400
+"""Weekly and monthly bars are none of ours, and must not be taken for daily ones."""
 
 
 @dataclass(frozen=True)
@@ -243,7 +245,7 @@ def _inferred_timeframe(table: pl.DataFrame) -> str:
 
 
 def _timeframe_of(step: float) -> str | None:
-    if step >= _MOST_OF_A_DAY:
+    if _MOST_OF_A_DAY <= step <= _LONG_WEEKEND:
         return DAILY
     return next((name for name, seconds in TIMEFRAMES.items() if seconds == step), None)
 
