@@ -127,10 +127,15 @@ class SimulationResult:
         return tuple(self.market.sessions[index] for index in sessions)
 
     @cached_property
+    def mark_sessions(self) -> Integers:
+        """Position in the market's sessions of every row of the mark table."""
+        return self.market.row_ids[self.mark_table[:, tables.E_ROW].astype(np.int64), tables.SESSION]
+
+    @cached_property
     def _session_ends(self) -> NDArray[np.int64]:
         if len(self.mark_table) == 0:
             return np.empty(0, dtype=np.int64)
-        session = self.market.row_ids[self.mark_table[:, tables.E_ROW].astype(np.int64), tables.SESSION]
+        session = self.mark_sessions
         return np.append(np.flatnonzero(np.diff(session)), len(session) - 1).astype(np.int64)
 
     @cached_property
