@@ -312,8 +312,8 @@ def compute_features(frame: pl.DataFrame) -> pl.DataFrame:
     timeframes = sorted(frame["timeframe"].unique())
     symbols = sorted(frame["symbol"].unique())
     series = frame.select(
-        pl.col("symbol").replace_strict(symbols, range(len(symbols)), return_dtype=pl.Int64) * len(timeframes)
-        + pl.col("timeframe").replace_strict(timeframes, range(len(timeframes)), return_dtype=pl.Int64)
+        pl.col("symbol").cast(pl.Enum(symbols)).to_physical().cast(pl.Int64) * len(timeframes)
+        + pl.col("timeframe").cast(pl.Enum(timeframes)).to_physical().cast(pl.Int64)
     )
     fields = frame.lazy().select(**_bar_fields(frame.columns)).collect()
     bars = np.empty((len(BAR_FIELDS), frame.height))
