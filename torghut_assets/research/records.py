@@ -1,8 +1,9 @@
-"""What research leaves in the database: candidates, runs, folds, stress cases, trials, promotions (contract ``lane.md`` 8).
+"""What research leaves in the database: candidates, runs, folds, stress cases, trials, promotions.
 
-Rows are immutable, and keyed by what determines them: recording the same thing again adds nothing, recording another
-thing under the same key is refused. Every function works in the caller's transaction where there is one. What the
-numbers mean is the business of those who compute them; the ledger is ``torghut_runtime.storage.ledger``.
+Rows are immutable, and keyed by what determines them (contract ``lane.md`` 8): recording the same thing again adds
+nothing, recording another thing under the same key is refused. Every function works in the caller's transaction where
+there is one. What the numbers mean is the business of those who compute them; the ledger is
+``torghut_runtime.storage.ledger``.
 """
 
 import statistics
@@ -357,7 +358,6 @@ def record_promotion(
     with transaction(connection):
         ledger.lock_head(connection)
         before = champion(connection, strategy)
-        promoted = {"candidate_id": candidate_id, "run_id": run_id, "target": target, "ledger_seq": ledger_seq}
         if before is not None and (before.candidate_id, before.run_id, before.target) == (candidate_id, run_id, target):
             return None
         demoted = None if before is None or before.candidate_id == candidate_id else before
@@ -378,7 +378,7 @@ def record_promotion(
                 },
             )
             _note(connection, strategy, "demoted", demoted.candidate_id, demoted.run_id, demoted.target, row.seq)
-        _note(connection, strategy, "promoted", **promoted)
+        _note(connection, strategy, "promoted", candidate_id, run_id, target, ledger_seq)
     return demoted
 
 
@@ -465,9 +465,9 @@ def candidate_of(connection: sa.Connection, candidate_id: str) -> CandidateRecor
     """The recorded candidate."""
     table = research_candidates
     row = connection.execute(sa.select(table).where(table.c.candidate_id == candidate_id)).one_or_none()
-    return (
-        None if row is None else CandidateRecord(row.candidate_id, row.name, row.dataset_id, row.spec, row.created_at)
-    )
+    if row is None:
+        return None
+    return CandidateRecord(row.candidate_id, row.name, row.dataset_id, row.spec, row.created_at)
 
 
 def folds_of(connection: sa.Connection, run_id: str) -> list[FoldRecord]:
