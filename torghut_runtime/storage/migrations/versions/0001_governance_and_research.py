@@ -64,15 +64,15 @@ def _make_governance() -> None:
         sa.Column("body", JSONB, nullable=False),
         sa.Column("prev_hash", sa.Text, nullable=False),
         sa.Column("hash", sa.Text, nullable=False),
-        sa.PrimaryKeyConstraint("seq", name="pk_governance_ledger"),
-        sa.UniqueConstraint("prev_hash", name="uq_governance_ledger_prev_hash"),
-        sa.UniqueConstraint("hash", name="uq_governance_ledger_hash"),
+        sa.PrimaryKeyConstraint("seq", name=op.f("pk_governance_ledger")),
+        sa.UniqueConstraint("prev_hash", name=op.f("uq_governance_ledger_prev_hash")),
+        sa.UniqueConstraint("hash", name=op.f("uq_governance_ledger_hash")),
         sa.CheckConstraint(
             "kind IN ('guard_decision', 'guard_state', 'approval', 'promotion', 'demotion', 'drill', 'trading_state', "
             "'operator_action', 'flags_effective', 'waiver')",
-            name="ck_governance_ledger_kind",
+            name=op.f("ck_governance_ledger_kind"),
         ),
-        sa.CheckConstraint("seq > 0", name="ck_governance_ledger_seq"),
+        sa.CheckConstraint("seq > 0", name=op.f("ck_governance_ledger_seq")),
     )
     op.create_index("ix_governance_ledger_subject_seq", "governance_ledger", ["subject", "seq"])
     op.create_index("ix_governance_ledger_kind_seq", "governance_ledger", ["kind", "seq"])
@@ -81,8 +81,8 @@ def _make_governance() -> None:
         sa.Column("is_head", sa.Boolean, nullable=False, server_default=sa.true()),
         sa.Column("seq", sa.BigInteger, nullable=False),
         sa.Column("hash", sa.Text, nullable=False),
-        sa.PrimaryKeyConstraint("is_head", name="pk_governance_ledger_head"),
-        sa.CheckConstraint("is_head", name="ck_governance_ledger_head_is_head"),
+        sa.PrimaryKeyConstraint("is_head", name=op.f("pk_governance_ledger_head")),
+        sa.CheckConstraint("is_head", name=op.f("ck_governance_ledger_head_is_head")),
     )
     op.execute("INSERT INTO governance_ledger_head (seq, hash) VALUES (0, repeat('0', 64))")
 
@@ -95,7 +95,7 @@ def _make_research() -> None:
         sa.Column("dataset_id", sa.Text, nullable=False),
         sa.Column("spec", JSONB, nullable=False),
         sa.Column("created_at", _MOMENT, nullable=False, server_default=sa.func.clock_timestamp()),
-        sa.PrimaryKeyConstraint("candidate_id", name="pk_research_candidates"),
+        sa.PrimaryKeyConstraint("candidate_id", name=op.f("pk_research_candidates")),
     )
     op.create_index("ix_research_candidates_name", "research_candidates", ["name"])
     op.create_table(
@@ -113,11 +113,11 @@ def _make_research() -> None:
         sa.Column("report", JSONB, nullable=False),
         sa.Column("ledger_seq", sa.BigInteger),
         _recorded_at(),
-        sa.PrimaryKeyConstraint("run_id", name="pk_research_runs"),
-        sa.UniqueConstraint("run_no", name="uq_research_runs_run_no"),
+        sa.PrimaryKeyConstraint("run_id", name=op.f("pk_research_runs")),
+        sa.UniqueConstraint("run_no", name=op.f("uq_research_runs_run_no")),
         _reference("research_runs", "candidate_id", "research_candidates.candidate_id"),
         _reference("research_runs", "ledger_seq", "governance_ledger.seq"),
-        sa.CheckConstraint("action IN ('promote', 'hold', 'deny')", name="ck_research_runs_action"),
+        sa.CheckConstraint("action IN ('promote', 'hold', 'deny')", name=op.f("ck_research_runs_action")),
     )
     op.create_index("ix_research_runs_candidate_id", "research_runs", ["candidate_id"])
     op.create_table(
@@ -132,7 +132,7 @@ def _make_research() -> None:
         sa.Column("in_sample", JSONB, nullable=False),
         sa.Column("out_of_sample", JSONB, nullable=False),
         _recorded_at(),
-        sa.PrimaryKeyConstraint("run_id", "fold", name="pk_research_fold_metrics"),
+        sa.PrimaryKeyConstraint("run_id", "fold", name=op.f("pk_research_fold_metrics")),
         _reference("research_fold_metrics", "run_id", "research_runs.run_id"),
     )
     op.create_table(
@@ -141,7 +141,7 @@ def _make_research() -> None:
         sa.Column("stress_case", sa.Text, nullable=False),
         sa.Column("metrics", JSONB, nullable=False),
         _recorded_at(),
-        sa.PrimaryKeyConstraint("run_id", "stress_case", name="pk_research_stress_metrics"),
+        sa.PrimaryKeyConstraint("run_id", "stress_case", name=op.f("pk_research_stress_metrics")),
         _reference("research_stress_metrics", "run_id", "research_runs.run_id"),
     )
     op.create_table(
@@ -157,7 +157,7 @@ def _make_research() -> None:
         sa.Column("sharpe_per_period", DOUBLE_PRECISION),
         sa.Column("n_observations", sa.BigInteger, nullable=False),
         _recorded_at(),
-        sa.PrimaryKeyConstraint("trial_no", name="pk_research_trials"),
+        sa.PrimaryKeyConstraint("trial_no", name=op.f("pk_research_trials")),
         sa.UniqueConstraint(
             "family",
             "timeframe",
@@ -165,9 +165,9 @@ def _make_research() -> None:
             "parameters_sha256",
             "span_start",
             "span_end",
-            name="uq_research_trials_trial",
+            name=op.f("uq_research_trials_trial"),
         ),
-        sa.CheckConstraint("span_start <= span_end", name="ck_research_trials_span"),
+        sa.CheckConstraint("span_start <= span_end", name=op.f("ck_research_trials_span")),
     )
     op.create_table(
         "research_promotions",
@@ -179,14 +179,14 @@ def _make_research() -> None:
         sa.Column("target", sa.Text, nullable=False),
         sa.Column("ledger_seq", sa.BigInteger, nullable=False),
         _recorded_at(),
-        sa.PrimaryKeyConstraint("promotion_no", name="pk_research_promotions"),
+        sa.PrimaryKeyConstraint("promotion_no", name=op.f("pk_research_promotions")),
         _reference("research_promotions", "candidate_id", "research_candidates.candidate_id"),
         _reference("research_promotions", "run_id", "research_runs.run_id"),
         _reference("research_promotions", "ledger_seq", "governance_ledger.seq"),
-        sa.CheckConstraint("action IN ('promoted', 'demoted')", name="ck_research_promotions_action"),
+        sa.CheckConstraint("action IN ('promoted', 'demoted')", name=op.f("ck_research_promotions_action")),
     )
     op.create_index("ix_research_promotions_strategy_promotion_no", "research_promotions", ["strategy", "promotion_no"])
 
 
 def _reference(table: str, column: str, target: str) -> sa.ForeignKeyConstraint:
-    return sa.ForeignKeyConstraint([column], [target], name=f"fk_{table}_{column}")
+    return sa.ForeignKeyConstraint([column], [target], name=op.f(f"fk_{table}_{column}"))
