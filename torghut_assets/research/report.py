@@ -32,6 +32,7 @@ from torghut_assets.research.walkforward import (
     WalkforwardResults,
     chosen_points,
     run_chain,
+    sharpe_variance,
     silent,
 )
 from torghut_runtime.compiled import Vector
@@ -357,7 +358,6 @@ def _folds(results: WalkforwardResults) -> FoldSection:
 
 def _statistics(returns: Vector, results: WalkforwardResults) -> StatisticsSection:
     sharpe = metrics.sharpe_per_period(returns)
-    known = [trial.sharpe_per_period for trial in results.report.trials if trial.sharpe_per_period is not None]
     return StatisticsSection(
         sharpe_per_period=sharpe,
         sharpe_annualized=metrics.annualized(sharpe),
@@ -365,7 +365,7 @@ def _statistics(returns: Vector, results: WalkforwardResults) -> StatisticsSecti
         skewness=metrics.skewness(returns),
         kurtosis=metrics.kurtosis(returns),
         n_trials=len(results.report.trials),
-        trial_variance=float(np.var(known, ddof=1)) if len(known) > 1 else None,
+        trial_variance=sharpe_variance(results.report.trials),
     )
 
 
