@@ -31,8 +31,16 @@ def merge_entries(text: str, entries: Sequence[Entry], *, file: str | None = Non
     before = catalog_entries(text, file=file)
     after = _merged(before, entries, file)
     edited = _edited(text, before, entries, file)
-    if _loaded(edited, file) != after:
-        raise InputError("cannot be merged into without changing other strategies (anchors, or more than one document)")
+    try:
+        same = _loaded(edited, file) == after
+    except InputError:
+        same = False
+    if not same:
+        raise InputError(
+            "cannot be merged into without changing other strategies; write it as a plain list without anchors",
+            file=file,
+            field="strategies.yaml",
+        )
     return edited
 
 
