@@ -49,7 +49,7 @@ def session_server() -> Generator[int]:
 def new_database(port: int, template: str = TEMPLATE) -> Generator[str]:
     """A database of its own, dropped at the end with whoever is still connected; yields its URL."""
     name = f"test_{secrets.token_hex(8)}"
-    _administer(port, f"CREATE DATABASE {name} TEMPLATE {template}")
+    _administer(port, f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY FILE_COPY")
     try:
         yield embedded_dsn(port, name)
     finally:
