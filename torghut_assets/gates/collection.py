@@ -1,4 +1,4 @@
-"""Collecting the facts that an evaluation freezes: trials on record, drills, the candidate's standing, what to roll back to.
+"""Collecting the facts that an evaluation freezes: trials on record, drills, standing, what to roll back to.
 
 This is the edge to the database. What a fact means is told in ``evidence``, how it is judged in the rule tables. A fact
 that nobody has measured stays ``None``.
@@ -93,10 +93,13 @@ def _is_superseded(connection: sa.Connection, spec: CandidateSpec) -> bool:
     own = records.candidate_of(connection, spec.candidate_id)
     for strategy in spec.strategies:
         champion = records.champion(connection, strategy.strategy_id)
-        if champion is None or own is None or champion.candidate_id == spec.candidate_id:
+        if own is None or champion is None or champion.candidate_id == spec.candidate_id:
             continue
         theirs = records.candidate_of(connection, champion.candidate_id)
-        if theirs is not None and own.created_at is not None and theirs.created_at is not None:
-            if theirs.created_at > own.created_at:
-                return True
+        if theirs is not None and _came_after(theirs, own):
+            return True
     return False
+
+
+def _came_after(theirs: records.CandidateRecord, own: records.CandidateRecord) -> bool:
+    return own.created_at is not None and theirs.created_at is not None and theirs.created_at > own.created_at
