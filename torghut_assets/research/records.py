@@ -242,8 +242,8 @@ def _add(
     added = 0
     with transaction(connection):
         for row in rows:
-            statement = insert(table).values(row).on_conflict_do_nothing(index_elements=keys)
-            if connection.execute(statement).rowcount == 1:
+            statement = insert(table).values(row).on_conflict_do_nothing(index_elements=keys).returning(sa.literal(1))
+            if connection.execute(statement).one_or_none() is not None:
                 added += 1
                 continue
             same_key = sa.and_(*(table.c[key] == row[key] for key in keys))
