@@ -199,7 +199,11 @@ def _judge(
     spec = research.spec
     facts = collect_facts(connection, spec, research.results.report, inputs.configmap)
     evidence = freeze_evidence(
-        spec.candidate_id, request.promotion_target, ledger="none" if connection is None else "database", facts=facts
+        spec.name,
+        spec.candidate_id,
+        request.promotion_target,
+        ledger="none" if connection is None else "database",
+        facts=facts,
     )
     documents = judged_documents(research, evidence)
     evaluation = evaluate_gates(inputs.policy, documents, request.promotion_target, code_version=version)

@@ -22,10 +22,10 @@ from torghut_runtime.storage.ledger import append, history, verify
 def candidate(connection: sa.Connection, number: int, run: int = 0) -> tuple[str, str]:
     """A recorded candidate with a run; its ids."""
     candidate_id, run_id = f"cand-{number:012}", f"{number:012}{run:012}"
-    record_candidate(connection, CandidateRecord(candidate_id, "momentum", "d" * 64, {"number": number}))
+    record_candidate(connection, CandidateRecord(candidate_id, "d" * 64, {"number": number}))
     record_run(
         connection,
-        RunRecord(run_id, candidate_id, "p", "e", "1", "paper", "paper", "promote", (), {}),
+        RunRecord(run_id, "momentum", candidate_id, "p", "e", "1", "paper", "paper", "promote", (), {}),
     )
     return candidate_id, run_id
 
