@@ -140,17 +140,24 @@ class Evidence(Facts):
     """``gates/evidence.json``: the facts, and whose they are."""
 
     schema_: Literal["torghut.evidence.v1"] = Field(default=SCHEMA, alias="schema")
+    name: Annotated[str, Field(min_length=1)] = Field(description="under which drills are on record")
     candidate_id: Annotated[str, Field(min_length=1)]
     promotion_target: Target
     ledger: Literal["database", "none"]
 
 
 def freeze_evidence(
-    candidate_id: str, target: Target, *, ledger: Literal["database", "none"], facts: Facts | None = None
+    name: str,
+    candidate_id: str,
+    target: Target,
+    *,
+    ledger: Literal["database", "none"],
+    facts: Facts | None = None,
 ) -> Evidence:
     """Freeze what is known about a candidate for one evaluation.
 
     Args:
+        name: the candidate's name; facts such as drills are about it, so a candidate under two names has two runs.
         candidate_id: whose facts they are.
         target: the promotion that is asked for; part of the evidence, so that it is part of the run's identity.
         ledger: ``none`` when no database was asked, which the verdict then says.
@@ -158,5 +165,5 @@ def freeze_evidence(
     """
     known = (facts or Facts()).model_dump()
     return Evidence.model_validate(
-        {"candidate_id": candidate_id, "promotion_target": target, "ledger": ledger, **known}
+        {"name": name, "candidate_id": candidate_id, "promotion_target": target, "ledger": ledger, **known}
     )
