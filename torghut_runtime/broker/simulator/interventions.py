@@ -207,7 +207,8 @@ class Interventions:
                 "qty": plain(corrected.qty),
                 "execution_id": corrected.execution_id,
             }
-        if not order.is_open and order.terms.qty is not None and order.filled_qty < order.terms.qty:
+        short = event == "trade_bust" or (order.terms.qty is not None and order.filled_qty < order.terms.qty)
+        if order.status == "filled" and short:
             # A trade that is void does not bring the order back to the market.
             order.status, order.canceled_at, order.filled_at = "canceled", now, None
         elif order.is_open:
