@@ -28,7 +28,16 @@ from torghut_assets.gates.retired import successor
 from torghut_assets.gates.rule import Target
 from torghut_assets.gates.rules import RULES_BY_ID
 from torghut_assets.gates.strict_text import parse_text
-from torghut_assets.gates.strict_values import Boolean, Count, NotNegative, Number, Ratio, date_or_time, decimal_limit
+from torghut_assets.gates.strict_values import (
+    Boolean,
+    Count,
+    NotNegative,
+    Number,
+    Ratio,
+    Share,
+    date_or_time,
+    decimal_limit,
+)
 from torghut_runtime.canonical import digest
 from torghut_runtime.errors import InputError
 from torghut_runtime.strategies.catalog import explain
@@ -170,8 +179,8 @@ class GatePolicy(_Strict):
     gate7_shift_score_fail: Ratio = _limit("0.95", "lower", "from here: fail")
     gate7_max_interval_width_pass: NotNegative = _limit("4.0", "lower", "above: degrade; standard deviations")
     gate7_max_interval_width_degrade: NotNegative = _limit("6.0", "lower", "above: abstain; standard deviations")
-    gate7_degrade_size_multiplier: Annotated[Annotated[Decimal, Field(ge=0, le=1)], BeforeValidator(decimal_limit)] = (
-        Field(default=Decimal("0.5"), description="factor on the patch's caps when the action is degrade")
+    gate7_degrade_size_multiplier: Share = Field(
+        default=Decimal("0.5"), description="factor on the patch's caps when the action is degrade"
     )
 
     promotion_required_artifacts: Annotated[tuple[str, ...], BeforeValidator(_tuple)] = (
