@@ -1,7 +1,7 @@
 """`torghut backtest`, `lane lookahead` and `candidates`: what a researcher sees, and the same through Python."""
 
 import json
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from pathlib import Path
 
 import polars as pl
@@ -117,14 +117,14 @@ def test_lookahead_on_too_little_data_is_no_clean_bill(call: Call, tmp_path: Pat
 
 
 @pytest.fixture
-def judged(database_dsn: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Generator[Path]:
+def judged(database_dsn: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Two candidates on record in a database that DB_DSN names."""
     monkeypatch.setenv("DB_DSN", database_dsn)
     other = {"entry": {"params": {"lookback_bars": 30, "skip_bars": 2, "vol_halflife": 5.0}}}
     folder = write_project(tmp_path / "project", {"candidate-a": {}, "candidate-b": other})
     for name in ("candidate-a", "candidate-b"):
         run_lane(request_of(folder, tmp_path / name, name, ledger="auto"))
-    yield folder
+    return folder
 
 
 @pytest.mark.usefixtures("judged")
