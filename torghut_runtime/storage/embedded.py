@@ -261,7 +261,7 @@ class EmbeddedServer:
         if not self.durable:
             for name in ("fsync", "synchronous_commit", "full_page_writes"):
                 command += ["-c", f"{name}=off"]
-        with _opened(self.folder / "alive") as alive, self._log.open("wb") as log:
+        with _opened(self.folder / "alive") as alive, _opened(self._log) as log:
             fcntl.flock(alive, fcntl.LOCK_EX)
             # the shell ends at once, so that the server is nobody's child and outlives us without leaving a zombie
             subprocess.run(

@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Generator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -316,6 +317,41 @@ def test_a_home_that_the_server_s_user_cannot_enter_stays_closed(tmp_path: Path)
     finally:
         if folder.is_symlink():
             shutil.rmtree(folder.resolve())
+
+
+def test_a_home_that_several_make_at_once_has_one_place(tmp_path: Path) -> None:
+    folder = tmp_path / "home" / "postgres"
+    start = threading.Barrier(8)
+
+    def make(_: int) -> Path:
+        start.wait()
+        return EmbeddedServer.at(folder).folder
+
+    try:
+        with ThreadPoolExecutor(8) as pool:
+            assert set(pool.map(make, range(8))) == {folder.resolve()}
+    finally:
+        if folder.is_symlink():
+            shutil.rmtree(folder.resolve())
+
+
+def test_nobody_else_reads_what_the_server_says(settings: Settings) -> None:
+    previous = os.umask(0)
+    try:
+        with ensure_database(settings):
+            modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in (settings.home / "postgres").iterdir()}
+    finally:
+        os.umask(previous)
+    assert modes == {"alive": 0o600, "data": 0o700, "lock": 0o600, "log": 0o600, "users": 0o600}
+
+
+def test_a_strict_umask_does_not_lock_the_server_out(settings: Settings) -> None:
+    previous = os.umask(0o077)
+    try:
+        with ensure_database(settings) as dsn:
+            assert value(dsn, "SELECT 1") == 1
+    finally:
+        os.umask(previous)
 
 
 def test_programs_that_the_server_s_user_cannot_reach_are_copied(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
