@@ -227,6 +227,11 @@ class TestDrillAge:
         fewer = policy(rollback_required_checks=["killSwitchDryRunPassed"])
         assert replace(world, policy=fewer).decision.reasons == ()
 
+    def test_a_policy_that_requires_no_drill_asks_for_no_time(self) -> None:
+        world = World(policy(rollback_required_checks=[])).with_(EVIDENCE, "/drills/kill_switch/completed_at", None)
+        assert world.decision.reasons == ()
+        assert {r.rule_id: r.note for r in world.decision.records}["r.rollback_dry_run_stale"] == "no drill required"
+
     def test_a_limit_of_0_hours_is_enforced_and_null_is_none(self) -> None:
         assert World(policy(rollback_dry_run_max_age_hours=0)).decision.reasons == ("rollback_dry_run_stale",)
         forever = World(policy(rollback_dry_run_max_age_hours=None), now=NOW + timedelta(days=999))
