@@ -192,6 +192,12 @@ class TestWaivers:
         world = World(policy(waivers=[waiver("1.pbo", "2020-01-01")]))
         assert (world.decision.action, world.decision.waivers) == ("promote", ())
 
+    def test_shadow_needs_no_waiver_for_what_only_paper_asks(self) -> None:
+        world = World(policy(waivers=[waiver("1.pbo", "2020-01-01")])).with_(REPORT, "/statistics/pbo", None)
+        assert world.decision.reasons == ("waiver_expired",)
+        shadow = replace(world, target="shadow").decision
+        assert (shadow.action, shadow.waivers, shadow.warnings) == ("hold", (), ("pbo_missing",))
+
     def test_prerequisites_and_readiness_can_be_waived_too(self) -> None:
         waived = ("p.candidate_paused_for_review", "r.rollback_dry_run_stale")
         world = World(policy(waivers=[waiver(each) for each in waived]), now=NOW + timedelta(days=30))
