@@ -29,32 +29,42 @@ def margin(record: RuleRecord) -> float | None:
 
 
 def rule_table(records: Iterable[RuleRecord]) -> dg.MetadataValue:
-    """Rules as Markdown: observed value, limit, margin, verdict and why."""
-    lines = [
-        "| rule | observed | must be | limit | margin | verdict | reason | note |",
-        "|---|--:|:-:|--:|--:|---|---|---|",
-    ]
+    """Rules with observed value, limit, margin, verdict and why."""
+    header = ("rule", "observed", "must be", "limit", "margin", "verdict", "reason", "note")
+    rows: list[tuple[str, ...]] = []
     for record in records:
         room = margin(record)
-        cells = [
-            record.rule_id,
-            _shown(record.observed, record.unit),
-            record.comparator,
-            _shown(record.threshold, ""),
-            "" if room is None else _shown(room, ""),
-            _verdict(record),
-            f"`{record.reason_code}`" if record.reason_code else "",
-            record.note,
-        ]
-        lines.append("| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |")
-    return dg.MetadataValue.md("\n".join(lines))
+        rows.append(
+            (
+                record.rule_id,
+                _shown(record.observed, record.unit),
+                record.comparator,
+                _shown(record.threshold, ""),
+                "" if room is None else _shown(room, ""),
+                _verdict(record),
+                record.reason_code or "",
+                record.note,
+            )
+        )
+    return table(header, rows)
+
+
+def denials(records: Iterable[RuleRecord]) -> str:
+    """What speaks against promotion, in one line: reason code, observed value and limit of each rule that denies."""
+    return "; ".join(
+        f"{record.rule_id}: {record.reason_code} ({_shown(record.observed, record.unit)}, must be "
+        f"{record.comparator} {_shown(record.threshold, '')})"
+        if record.status == "fail" and record.threshold is not None
+        else f"{record.rule_id}: {record.reason_code}"
+        for record in records
+        if record.denies
+    )
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> dg.MetadataValue:
-    """A Markdown table."""
-    lines = ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
-    lines += ["| " + " | ".join(_shown(cell, "").replace("|", "\\|") for cell in row) + " |" for row in rows]
-    return dg.MetadataValue.md("\n".join(lines))
+    """A table that stands open in Dagster's pages, where long Markdown hides behind a click."""
+    records = [dg.TableRecord({name: _shown(cell, "") for name, cell in zip(header, row, strict=True)}) for row in rows]
+    return dg.MetadataValue.table(records, schema=dg.TableSchema([dg.TableColumn(name) for name in header]))
 
 
 def reasons_list(reasons: Sequence[str]) -> dg.MetadataValue:
@@ -98,8 +108,8 @@ def _number(value: object) -> float | None:
 
 
 def _verdict(record: RuleRecord) -> str:
-    if record.status in {"fail", "missing"}:
-        return f"**{record.status}**" if record.severity == "error" else f"{record.status} (warning)"
+    if record.status in {"fail", "missing"} and record.severity == "warning":
+        return f"{record.status} (warning)"
     return record.status.replace("_", " ")
 
 

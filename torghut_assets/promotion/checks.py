@@ -4,24 +4,18 @@ They observe what is stored, never block and change nothing. How the reports are
 ``readiness`` and ``decision``.
 """
 
-from collections.abc import Sequence
-
 import dagster as dg
 
 from torghut_assets.check_specs import candidate_check
-from torghut_assets.gates.engine import RuleRecord
 from torghut_assets.gates.rule import READINESS as READINESS_GATE
 from torghut_assets.keys import DECISION, PREREQUISITES, READINESS
-from torghut_assets.presentation import reasons_list, rule_table
+from torghut_assets.presentation import denials, reasons_list, rule_table
 from torghut_assets.promotion.decision import PromotionDecision
 from torghut_assets.promotion.prerequisites import PromotionPrerequisites
 from torghut_assets.promotion.readiness import RollbackReadiness
 from torghut_assets.resources import ProjectResource
 
-
-def _open_rules(records: Sequence[RuleRecord]) -> str:
-    open_rules = [f"{record.rule_id}: {record.reason_code}" for record in records if record.denies]
-    return "; ".join(open_rules) or "nothing speaks against promotion"
+NOTHING_AGAINST = "nothing speaks against promotion"
 
 
 @dg.multi_asset_check(
@@ -35,7 +29,7 @@ def prerequisites_check(report: PromotionPrerequisites) -> dg.AssetCheckResult:
         check_name="promotion_prerequisites",
         asset_key=PREREQUISITES,
         passed=report.passed,
-        description=_open_rules(report.records),
+        description=denials(report.records) or NOTHING_AGAINST,
         metadata={"rules": rule_table(report.records), "run_id": report.run_id},
     )
 
@@ -53,7 +47,7 @@ def readiness_check(report: RollbackReadiness) -> dg.AssetCheckResult:
         asset_key=READINESS,
         passed=report.passed,
         severity=dg.AssetCheckSeverity.ERROR if required else dg.AssetCheckSeverity.WARN,
-        description=_open_rules(report.records),
+        description=denials(report.records) or NOTHING_AGAINST,
         metadata={"rules": rule_table(report.records), "run_id": report.run_id},
     )
 
