@@ -51,7 +51,15 @@ def minutes(
 
 @pytest.mark.parametrize(
     ("feature", "first_bar"),
-    [("ema12", 12), ("ema26", 26), ("macd", 26), ("macd_signal", 34), ("macd_hist", 34), ("rsi14", 15), ("boll_mid", 20)],
+    [
+        ("ema12", 12),
+        ("ema26", 26),
+        ("macd", 26),
+        ("macd_signal", 34),
+        ("macd_hist", 34),
+        ("rsi14", 15),
+        ("boll_mid", 20),
+    ],
 )
 def test_a_feature_begins_at_the_bar_that_completes_its_window(feature: str, first_bar: int) -> None:
     values = daily([100.0 + index % 7 for index in range(40)])[feature].to_numpy()
