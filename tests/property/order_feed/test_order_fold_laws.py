@@ -6,8 +6,8 @@ from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
-
 from order_messages import DAY_NS, decoded, history, payload, rfc3339
+
 from torghut_runtime.order_feed.book import Link, Order, OrderBook, OrderRef, linked
 from torghut_runtime.order_feed.event import CORRECTIONS, RANKS, OrderEvent
 
