@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import Any
 
 from torghut_runtime.order_feed.envelope import decode
-from torghut_runtime.order_feed.event import OrderEvent
+from torghut_runtime.order_feed.event import IMPLIED_STATUS, OrderEvent
 
 ACCOUNT = "paper"
 DAY_NS = 1_760_000_000_000_000_000
@@ -34,7 +34,7 @@ def payload(event: str | None = "new", *, order: dict[str, Any] | None = None, *
         "type": "limit",
         "time_in_force": "day",
         "limit_price": "150.25",
-        "status": event,
+        "status": None if event == "activity_fill" else IMPLIED_STATUS.get(event or "", event),
     }
     body.update(order or {})
     update: dict[str, Any] = {"event": event, "timestamp": rfc3339(DAY_NS), "order": body}

@@ -78,6 +78,7 @@ class Link:
 class OrderBook:
     """Orders and what belongs to them; ``touched`` collects the orders that an added event may have changed."""
 
+    _events: dict[bytes, OrderEvent] = field(default_factory=dict[bytes, OrderEvent])
     _orders: dict[tuple[str, str], _Order] = field(default_factory=dict[tuple[str, str], _Order])
     _strays: dict[ClientRef, OrderFold] = field(default_factory=dict[ClientRef, OrderFold])
     _bearers: dict[ClientRef, set[str]] = field(default_factory=lambda: defaultdict[ClientRef, set[str]](set))
@@ -102,6 +103,22 @@ class OrderBook:
         ref = self._place(event)
         return Effect(ref, self._fold_of(ref).headline() != before, behind)
 
+    def event(self, fingerprint: bytes) -> OrderEvent | None:
+        """The event of an identity, with the content that is kept."""
+        return self._events.get(fingerprint)
+
+    def replace(self, event: OrderEvent) -> None:
+        """Give an identity other content: everything is placed again, for it may name another order."""
+        events = {**self._events, event.fingerprint: event}
+        self._events.clear()
+        for index in (self._orders, self._strays, self._bearers, self._holders, self._replacing, self._replaced):
+            index.clear()
+        self.load(events.values())
+
+    def fingerprints(self, ref: OrderRef) -> Iterable[bytes]:
+        """The identities of the events of an order."""
+        return self._fold_of(ref).events
+
     def _fold_before(self, event: OrderEvent) -> OrderFold | None:
         if event.order_id is not None:
             order = self._orders.get((event.account, event.order_id))
@@ -122,6 +139,7 @@ class OrderBook:
 
     def _place(self, event: OrderEvent) -> OrderRef:
         account = event.account
+        self._events[event.fingerprint] = event
         if event.order_id is None:
             client = (account, event.client_order_id or "")
             self._strays.setdefault(client, OrderFold()).add(event)
@@ -194,27 +212,6 @@ class OrderBook:
     def new_fills(self, ref: OrderRef, fingerprints: "set[bytes]") -> tuple[Fill, ...]:
         """The fills of an order whose stored rows may differ after these events."""
         return self._fold_of(ref).new_fills(fingerprints)
-
-    def neighbours(self, ref: OrderRef) -> set[OrderRef]:
-        """Orders whose rows may change when this one does: replacements and those that share a client id."""
-        account, order_id, _ = ref
-        if order_id is None:
-            return set()
-        found = self._successors(account, order_id) | self._predecessors(account, order_id)
-        for client_order_id in self._orders[account, order_id].client_ids:
-            found |= self._bearers[account, client_order_id]
-        found.discard(order_id)
-        return {(account, each, None) for each in found if (account, each) in self._orders}
-
-    def _predecessors(self, account: str, order_id: str) -> set[str]:
-        order = self._orders.get((account, order_id))
-        stated = None if order is None else order.whole.term("replaces")
-        return self._replacing[account, order_id] | ({stated} if stated is not None else set())
-
-    def _successors(self, account: str, order_id: str) -> set[str]:
-        order = self._orders.get((account, order_id))
-        stated = None if order is None else order.whole.term("replaced_by")
-        return self._replaced[account, order_id] | ({stated} if stated is not None else set())
 
     def order(self, ref: OrderRef) -> Order:
         """One order with its links on both sides."""
