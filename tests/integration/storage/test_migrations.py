@@ -15,7 +15,7 @@ from torghut_runtime.storage import migrations
 from torghut_runtime.storage.database import connect, create_engine
 from torghut_runtime.storage.ledger import append, history
 from torghut_runtime.storage.migrations import downgrade, head, is_at_head, migrate
-from torghut_runtime.storage.tables import metadata
+from torghut_runtime.storage.order_tables import metadata
 
 VERSIONS = Path(migrations.__file__).parent / "versions"
 
