@@ -22,7 +22,7 @@ from typing import Any, TextIO, cast
 
 import click
 
-from torghut_runtime.errors import InputError, TorghutError
+from torghut_runtime.errors import InputError, InputFaults, TorghutError
 
 DEBUG_VARIABLE = "TORGHUT_DEBUG"
 
@@ -86,6 +86,10 @@ def run(command: click.Command, name: str, arguments: Sequence[str] | None = Non
         return int(ExitCode.FAILURE)
     except InputError as error:
         return _fail(name, str(error), ExitCode.USAGE)
+    except InputFaults as error:
+        for fault in error.faults:
+            _fail(name, str(fault), ExitCode.USAGE)
+        return int(ExitCode.USAGE)
     except TorghutError as error:
         return _fail(name, str(error), ExitCode.FAILURE)
     except Exception as error:  # noqa: BLE001 - the outermost boundary: a defect is told in one line, too

@@ -4,12 +4,14 @@
 
     TorghutError
     ├── InputError              bad input: names file, row and field (command lines exit with 2)
+    ├── InputFaults             several of them at once (exit 2, one line each)
     ├── StoreUnavailableError   PostgreSQL does not answer (exit 1)
     └── UpstreamError           a remote service answered with an error or not at all (exit 1)
 
 Everything else that escapes is a defect.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 
@@ -41,6 +43,14 @@ class InputError(TorghutError):
     def located(self, *, file: str | Path | None = None, row: int | None = None) -> "InputError":
         """Return the same error with what the raiser could not know filled in."""
         return InputError(self.message, file=self.file or file, row=self.row or row, field=self.field)
+
+
+class InputFaults(TorghutError):  # noqa: N818 - a list of errors, read as one
+    """Everything that is wrong with an input that is judged as a whole, such as the environment."""
+
+    def __init__(self, faults: Sequence[InputError]) -> None:
+        self.faults = tuple(faults)
+        super().__init__("; ".join(str(fault) for fault in faults))
 
 
 class StoreUnavailableError(TorghutError):

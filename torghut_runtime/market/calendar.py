@@ -47,6 +47,19 @@ class TradingCalendar:
         """UTC time of the close, early closes included; None when the exchange is closed that day."""
         return _hours()[day][1] if day in _hours() else None
 
+    def session_at(self, moment: datetime) -> date | None:
+        """The session with open ≤ ``moment`` < close, None outside every session."""
+        opens, closes = _bounds()
+        at = int(moment.timestamp() * 1_000_000)
+        index = int(np.searchsorted(opens, at, side="right")) - 1
+        return _schedule()["session"][index] if index >= 0 and at < closes[index] else None
+
+    def next_session(self, moment: datetime) -> date | None:
+        """The first session that opens after ``moment``; None beyond the calendar's span."""
+        opens, _ = _bounds()
+        index = int(np.searchsorted(opens, int(moment.timestamp() * 1_000_000), side="right"))
+        return _schedule()["session"][index] if index < len(opens) else None
+
     def is_exchange_traded(self, symbol: str) -> bool:
         """See :func:`is_exchange_traded`."""
         return is_exchange_traded(symbol)

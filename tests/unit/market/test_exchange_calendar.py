@@ -85,3 +85,19 @@ def test_pairs_trade_around_the_clock_by_utc_date() -> None:
     assert sessions.to_list() == [date(2024, 7, 4), date(2024, 7, 6)]
     assert CALENDAR.is_exchange_traded("BRK.B")
     assert not CALENDAR.is_exchange_traded("BTC/USD")
+
+
+def test_a_moment_belongs_to_the_session_from_its_bell_to_before_its_close() -> None:
+    calendar = TradingCalendar()
+    bell, close = datetime(2025, 11, 28, 14, 30, tzinfo=UTC), datetime(2025, 11, 28, 18, 0, tzinfo=UTC)
+    second = timedelta(seconds=1)
+    assert calendar.session_at(bell) == calendar.session_at(close - second) == date(2025, 11, 28)
+    assert calendar.session_at(bell - second) is None
+    assert calendar.session_at(close) is None
+
+
+def test_the_next_session_is_the_one_whose_bell_has_not_rung() -> None:
+    calendar = TradingCalendar()
+    bell = datetime(2025, 11, 28, 14, 30, tzinfo=UTC)
+    assert calendar.next_session(bell - timedelta(microseconds=1)) == date(2025, 11, 28)
+    assert calendar.next_session(bell) == date(2025, 12, 1)
