@@ -73,7 +73,7 @@ from torghut_runtime.compiled import (
     vector,
     void,
 )
-from torghut_runtime.risk.sizing import entry_quantity, target_quantity
+from torghut_runtime.risk.sizing import entry_quantity, net_entries, target_quantity
 from torghut_runtime.strategies.decide import STEP_TYPE, decide
 
 
@@ -168,30 +168,13 @@ def _entry_qty(
 
 
 @kernel(void(integers, vector))
-def _net_entries(codes: Integers, wanted: Vector) -> None:
-    """Entries of several strategies in one symbol at one bar: the smaller side goes, the larger is reduced by it."""
-    bought = 0.0
-    sold = 0.0
+def _net(codes: Integers, wanted: Vector) -> None:
+    """Net the entries of one bar; what that leaves nothing of is a conflict."""
+    before = wanted.copy()
+    net_entries(wanted)
     for strategy in range(len(wanted)):
-        bought += max(wanted[strategy], 0.0)
-        sold += max(-wanted[strategy], 0.0)
-    if bought == 0.0 or sold == 0.0:
-        return
-    less = min(bought, sold)
-    larger = 0.0 if bought == sold else (1.0 if bought > sold else -1.0)
-    for strategy in range(len(wanted) - 1, -1, -1):
-        qty = wanted[strategy]
-        if qty == 0.0:
-            continue
-        if qty * larger <= 0.0:
-            wanted[strategy] = 0.0
+        if before[strategy] != 0.0 and wanted[strategy] == 0.0:
             codes[strategy] = R_CONFLICT
-        elif less > 0.0:
-            cut = min(abs(qty), less)
-            less -= cut
-            wanted[strategy] = qty - larger * cut
-            if wanted[strategy] == 0.0:
-                codes[strategy] = R_CONFLICT
 
 
 @kernel(float64(BOOK, RULES, float64, float64))
@@ -308,7 +291,7 @@ def act(
             codes[strategy] = R_NO_ROOM if room <= 0.0 else R_TOO_SMALL
         wanted[strategy] = side * qty
         reserved += qty * price
-    _net_entries(codes, wanted)
+    _net(codes, wanted)
     for strategy in range(len(codes)):
         if codes[strategy] == R_HOLD:
             continue

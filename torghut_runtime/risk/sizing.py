@@ -1,12 +1,12 @@
 """How many shares: compiled functions from budget, caps and room to a quantity.
 
 The same functions size in research and in the runtime. All amounts are in account currency, NaN means "not set", an
-explicit 0 means zero. Which caps exist, netting and orders are other modules' business.
+explicit 0 means zero. Which caps exist and what an order is are other modules' business.
 """
 
 import numpy as np
 
-from torghut_runtime.compiled import boolean, float64, kernel
+from torghut_runtime.compiled import Vector, boolean, float64, kernel, vector, void
 
 _ROUNDING = 1.0 + 1e-12
 """A quantity this close below a whole number is that number: 0.29 of 100,000 buys 1,000 shares at 29."""
@@ -95,3 +95,28 @@ def target_quantity(
     qty = wanted_quantity(price, equity, notional_cap, position_pct, fixed_qty, gross_limit, abs(target_fraction))
     qty = to_lots(qty, fractional)
     return -qty if target_fraction < 0.0 else qty
+
+
+@kernel(void(vector))
+def net_entries(wanted: Vector) -> None:
+    """Net the signed entries of several strategies in one symbol at one bar, in place and in order of priority.
+
+    The smaller side goes to 0, the larger is reduced by it from the last strategy on; equal sides leave nothing.
+    """
+    bought = 0.0
+    sold = 0.0
+    for index in range(len(wanted)):
+        bought += max(wanted[index], 0.0)
+        sold += max(-wanted[index], 0.0)
+    if bought == 0.0 or sold == 0.0:
+        return
+    less = min(bought, sold)
+    larger = 0.0 if bought == sold else (1.0 if bought > sold else -1.0)
+    for index in range(len(wanted) - 1, -1, -1):
+        qty = wanted[index]
+        if qty * larger <= 0.0:
+            wanted[index] = 0.0
+        elif less > 0.0:
+            cut = min(abs(qty), less)
+            less -= cut
+            wanted[index] = qty - larger * cut
