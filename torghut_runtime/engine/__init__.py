@@ -1,0 +1,1 @@
+"""The engine: bars in, orders out."""

@@ -1,0 +1,148 @@
+"""Strategies bar by bar: the streaming driver of the very steps that research runs over history.
+
+A bar goes through :class:`~torghut_runtime.market.features.FeatureStream` and then through every strategy that is
+concerned, by the compiled :func:`~torghut_runtime.strategies.decide.decide`. Which positions there are is told by the
+caller, what follows from a verdict is :mod:`torghut_runtime.engine.trader`'s business. Equal bars and positions give
+the same bits as the backtest.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from torghut_runtime.compiled import Vector, functions_as_arguments
+from torghut_runtime.market.features import FEATURES, Bar, FeatureStream
+from torghut_runtime.strategies.contract import OUTPUT, POSITION, tag_names
+from torghut_runtime.strategies.decide import REASON_INVALID, REASONS, decide
+from torghut_runtime.strategies.registry import BoundStrategy
+
+PositionOf = Callable[[BoundStrategy, Bar], Vector]
+"""The position vector (:data:`~torghut_runtime.strategies.contract.POSITION`) of a strategy in a bar's symbol."""
+
+_FEATURE_AT = {name: index for index, name in enumerate(FEATURES)}
+_FLAT = np.zeros(len(POSITION))
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a strategy said to one bar, and what it was asked with.
+
+    ``code`` is one of :data:`~torghut_runtime.strategies.decide.REASONS`; ``memory`` is the strategy's own before the
+    step. With the invalid code ``out`` must not be used.
+    """
+
+    strategy: BoundStrategy
+    bar: Bar
+    features: Vector
+    position: Vector
+    memory: Vector
+    code: int
+    out: Vector
+
+    @property
+    def is_invalid(self) -> bool:
+        """Whether the step's output was out of range."""
+        return self.code == REASON_INVALID
+
+    @property
+    def reason(self) -> str:
+        """The code as text."""
+        return REASONS[self.code]
+
+    @property
+    def tags(self) -> tuple[str, ...]:
+        """Names of the tags that the step set."""
+        return tag_names(self.strategy.strategy_class.tags, float(self.out[3]))
+
+
+class StrategyDriver:
+    """Feeds bars to strategies in order of (priority, strategy_id); keeps features and memories per symbol."""
+
+    def __init__(self, strategies: Sequence[BoundStrategy]) -> None:
+        self.strategies = sorted(strategies, key=lambda each: (each.entry.priority, each.entry.strategy_id))
+        self._columns = [
+            np.array([_FEATURE_AT[name] for name in each.feature_columns], dtype=np.int64) for each in self.strategies
+        ]
+        self._stream = FeatureStream()
+        self._memories: dict[tuple[int, str], Vector] = {}
+
+    def warm_up(self, bars: Iterable[tuple[Bar, float]]) -> None:
+        """Feed history, oldest first, each bar with its seconds to the session's close.
+
+        Features take all of it; a strategy is shown its last ``warmup_bars`` valid bars of each symbol, flat, and what
+        it says is ignored.
+        """
+        shown: dict[tuple[int, str], deque[tuple[Vector, float]]] = {}
+        for bar, seconds_to_close in bars:
+            row = self._stream.push(bar)
+            for index, features in self._concerned(bar, row):
+                if self.strategies[index].warmup_bars:
+                    key = (index, bar.symbol)
+                    if key not in shown:
+                        shown[key] = deque(maxlen=self.strategies[index].warmup_bars)
+                    shown[key].append((features, seconds_to_close))
+        for (index, symbol), rows in shown.items():
+            for features, seconds_to_close in rows:
+                self._decide(index, symbol, features, _FLAT, seconds_to_close)
+
+    def push(self, bar: Bar, seconds_to_close: float, position_of: PositionOf) -> list[Verdict]:
+        """Feed one bar; the verdict of every strategy that it concerns, holds included.
+
+        A strategy is concerned by bars of its timeframe and symbols that have every feature it requires.
+        """
+        verdicts: list[Verdict] = []
+        for index, features in self._concerned(bar, self._stream.push(bar)):
+            strategy = self.strategies[index]
+            position = position_of(strategy, bar)
+            memory = self._memory(index, bar.symbol).copy()
+            code, out = self._decide(index, bar.symbol, features, position, seconds_to_close)
+            verdicts.append(Verdict(strategy, bar, features, position, memory, code, out))
+        return verdicts
+
+    def _concerned(self, bar: Bar, row: Vector) -> Iterable[tuple[int, Vector]]:
+        if bar.session is None:
+            return
+        for index, strategy in enumerate(self.strategies):
+            entry = strategy.entry
+            if entry.base_timeframe != bar.timeframe:
+                continue
+            if entry.universe_symbols is not None and bar.symbol not in entry.universe_symbols:
+                continue
+            features = row[self._columns[index]]
+            if not np.isnan(features[: strategy.required_count]).any():
+                yield index, features
+
+    def _memory(self, index: int, symbol: str) -> Vector:
+        key = (index, symbol)
+        if key not in self._memories:
+            self._memories[key] = np.zeros(self.strategies[index].state_size)
+        return self._memories[key]
+
+    def _decide(
+        self, index: int, symbol: str, features: Vector, position: Vector, seconds_to_close: float
+    ) -> tuple[int, Vector]:
+        strategy = self.strategies[index]
+        out = np.zeros(len(OUTPUT))
+        with functions_as_arguments():
+            code = decide(
+                strategy.step,
+                features,
+                strategy.parameter_vector,
+                strategy.exits_vector,
+                position,
+                seconds_to_close,
+                strategy.params.pyramid,
+                self._memory(index, symbol),
+                out,
+            )
+        return int(code), out
+
+
+def position_vector(qty: float, average_entry: float, bars_held: int, price: float, pending: float) -> Vector:
+    """The position as strategies see it; the unrealised return is a fraction of the average entry."""
+    unrealised = 0.0
+    if qty != 0.0:
+        unrealised = (price / average_entry - 1.0) * (1.0 if qty > 0.0 else -1.0)
+    return np.array([qty, average_entry, float(bars_held), unrealised, pending])

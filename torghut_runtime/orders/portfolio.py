@@ -1,0 +1,241 @@
+"""Positions by strategy and symbol, cash, and what open orders hold back.
+
+A position is the replay of its orders' fills in the order of their times, so that a corrected or busted fill changes
+it as if it had never been otherwise. Quantities and money are ``Decimal``; averages keep 28 digits. Reservations hold
+from before an order is sent until it has ended: a decision always sees those before it.
+"""
+
+from bisect import insort
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Final
+
+from torghut_runtime.order_feed.event import TERMINAL, key_order
+from torghut_runtime.order_feed.state import OrderState
+from torghut_runtime.orders.model import Intent
+
+ZERO: Final = Decimal(0)
+Slot = tuple[str, str]
+"""Strategy and symbol."""
+
+UNATTRIBUTED: Final = "unattributed"
+"""Holder of what no strategy of ours asked for."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class BookedFill:
+    """One execution in the order in which positions take them: broker time, order, execution."""
+
+    time_ns: int
+    order: str
+    execution_id: str
+    signed_qty: Decimal = field(compare=False)
+    price: Decimal = field(compare=False)
+
+
+@dataclass(slots=True)
+class Position:
+    """Signed shares of one strategy in one symbol; ``realized`` in currency, costs not included."""
+
+    qty: Decimal = ZERO
+    average_entry: Decimal = ZERO
+    realized: Decimal = ZERO
+    bars_held: int = 0
+
+    def take(self, signed_qty: Decimal, price: Decimal) -> None:
+        """Book a fill; what it closes realizes its result."""
+        before, after = self.qty, self.qty + signed_qty
+        if before == 0 or (before > 0) == (signed_qty > 0):
+            self.average_entry = (abs(before) * self.average_entry + abs(signed_qty) * price) / abs(after)
+        else:
+            closed = min(abs(before), abs(signed_qty))
+            self.realized += closed * (price - self.average_entry) * (1 if before > 0 else -1)
+            if before * after < 0:
+                self.average_entry = price
+                self.bars_held = 0
+        if before == 0 or after == 0:
+            self.bars_held = 0
+        if after == 0:
+            self.average_entry = ZERO
+        self.qty = after
+
+
+@dataclass(frozen=True, slots=True)
+class Reservation:
+    """What an open order of ours holds back; ``left`` is signed."""
+
+    slot: Slot
+    left: Decimal
+    price: Decimal
+    is_exit: bool
+
+    @property
+    def notional(self) -> Decimal:
+        """Exposure that it may add, in currency: none for an exit."""
+        return ZERO if self.is_exit else abs(self.left) * self.price
+
+
+class Portfolio:
+    """The account as our own orders made it."""
+
+    def __init__(self, cash: Decimal) -> None:
+        self.opening_cash = cash
+        self.cash = cash
+        self.marks: dict[str, Decimal] = {}
+        """Newest price per symbol."""
+        self._positions: dict[Slot, Position] = {}
+        self._fills: dict[Slot, list[BookedFill]] = {}
+        self._of_order: dict[str, tuple[Slot, tuple[BookedFill, ...]]] = {}
+        self._reservations: dict[str, Reservation] = {}
+
+    # Orders -----------------------------------------------------------------------------------------------------------
+
+    def reserve(self, intent: Intent) -> None:
+        """Hold back what an order may need; before it is sent."""
+        slot = (intent.strategy_id, intent.terms.symbol)
+        self._reservations[intent.client_order_id] = Reservation(
+            slot, intent.signed_qty, intent.worst_price, intent.is_exit
+        )
+
+    def release(self, client_order_id: str) -> None:
+        """Give back what is held for an order that has ended or never came to be."""
+        self._reservations.pop(client_order_id, None)
+
+    def update(self, order: str, client_order_id: str | None, strategy_id: str, state: OrderState) -> None:
+        """Take the folded state of an order: its fills become position, what is left of it stays reserved."""
+        if state.symbol is not None:
+            self._book(order, (strategy_id, state.symbol), tuple(_booked(order, state)))
+        held = None if client_order_id is None else self._reservations.get(client_order_id)
+        if held is None or client_order_id is None:
+            return
+        if state.status in TERMINAL:
+            self.release(client_order_id)
+        elif state.qty is not None:
+            left = max(state.qty - state.filled_qty, ZERO) * (1 if held.left >= 0 else -1)
+            self._reservations[client_order_id] = Reservation(held.slot, left, held.price, held.is_exit)
+
+    def _book(self, order: str, slot: Slot, fills: tuple[BookedFill, ...]) -> None:
+        before = self._of_order.get(order, (slot, ()))[1]
+        if before == fills:
+            return
+        self._of_order[order] = (slot, fills)
+        self.cash -= _cost(fills) - _cost(before)
+        booked = self._fills.setdefault(slot, [])
+        new = fills[len(before) :]
+        if fills[: len(before)] == before and (not booked or new[0] > booked[-1]):
+            for fill in new:
+                booked.append(fill)
+                self.position(slot).take(fill.signed_qty, fill.price)
+            return
+        kept = [fill for fill in booked if fill.order != order]
+        for fill in fills:
+            insort(kept, fill)
+        self._fills[slot] = kept
+        replayed = Position()
+        for fill in kept:
+            replayed.take(fill.signed_qty, fill.price)
+        replayed.bars_held = self.position(slot).bars_held if replayed.qty else 0
+        self._positions[slot] = replayed
+
+    # Bars -------------------------------------------------------------------------------------------------------------
+
+    def mark(self, symbol: str, price: Decimal) -> None:
+        """Value a symbol at its newest price."""
+        self.marks[symbol] = price
+
+    def bar_passed(self, slot: Slot) -> None:
+        """One more bar of the strategy's timeframe has closed."""
+        held = self._positions.get(slot)
+        if held is not None and held.qty:
+            held.bars_held += 1
+
+    # Values -----------------------------------------------------------------------------------------------------------
+
+    def position(self, slot: Slot) -> Position:
+        """The position of a strategy in a symbol."""
+        return self._positions.setdefault(slot, Position())
+
+    def positions(self) -> Iterator[tuple[Slot, Position]]:
+        """Everything that is held, by strategy and symbol."""
+        return ((slot, self._positions[slot]) for slot in sorted(self._positions) if self._positions[slot].qty)
+
+    def waiting(self, slot: Slot, *, exits: bool) -> Decimal:
+        """Signed shares of the open exits, or of the open entries, of a slot."""
+        return sum((held.left for held in self._held(slot) if held.is_exit == exits), ZERO)
+
+    def pending(self, slot: Slot) -> Decimal:
+        """Signed shares of all open orders of a slot."""
+        return sum((held.left for held in self._held(slot)), ZERO)
+
+    def _held(self, slot: Slot) -> Iterable[Reservation]:
+        return (held for held in self._reservations.values() if held.slot == slot)
+
+    @property
+    def reservations(self) -> dict[str, Reservation]:
+        """What is held back, by client order id."""
+        return dict(self._reservations)
+
+    @property
+    def equity(self) -> Decimal:
+        """Cash and positions at their marks."""
+        return self.cash + sum((self._value(slot, held.qty) for slot, held in self._positions.items()), ZERO)
+
+    @property
+    def gross(self) -> Decimal:
+        """Absolute value of every strategy's position, and what open entries may add."""
+        held = (abs(self._value(slot, position.qty)) for slot, position in self._positions.items())
+        return sum(held, ZERO) + sum((each.notional for each in self._reservations.values()), ZERO)
+
+    @property
+    def net(self) -> Decimal:
+        """Signed value of all positions and open entries."""
+        held = (self._value(slot, position.qty) for slot, position in self._positions.items())
+        return sum(held, ZERO) + sum((_signed(each) for each in self._reservations.values()), ZERO)
+
+    def symbol_net(self, symbol: str) -> Decimal:
+        """Signed value of positions and open entries in a symbol."""
+        held = (self._value(slot, each.qty) for slot, each in self._positions.items() if slot[1] == symbol)
+        waiting = (_signed(each) for each in self._reservations.values() if each.slot[1] == symbol)
+        return sum(held, ZERO) + sum(waiting, ZERO)
+
+    def in_slot(self, slot: Slot) -> Decimal:
+        """Absolute value of a strategy's position in a symbol, and what its open entries may add."""
+        return abs(self._value(slot, self.position(slot).qty)) + sum((each.notional for each in self._held(slot)), ZERO)
+
+    def symbols(self) -> frozenset[str]:
+        """Symbols with a position or an open entry."""
+        held = {slot[1] for slot, position in self._positions.items() if position.qty}
+        return frozenset(held | {each.slot[1] for each in self._reservations.values() if not each.is_exit})
+
+    def symbol_qty(self, symbol: str) -> Decimal:
+        """Signed shares of a symbol over all strategies, as the broker counts them."""
+        return sum((each.qty for slot, each in self._positions.items() if slot[1] == symbol), ZERO)
+
+    def _value(self, slot: Slot, qty: Decimal) -> Decimal:
+        if not qty:
+            return ZERO
+        mark = self.marks.get(slot[1])
+        return qty * (self.position(slot).average_entry if mark is None else mark)
+
+
+def _signed(held: Reservation) -> Decimal:
+    return held.notional if held.left >= 0 else -held.notional
+
+
+def _cost(fills: Iterable[BookedFill]) -> Decimal:
+    return sum((fill.signed_qty * fill.price for fill in fills), ZERO)
+
+
+def _booked(order: str, state: OrderState) -> Iterator[BookedFill]:
+    """The fills of an order that count; what the broker only claims is one fill at the price that the claim implies."""
+    sign = -1 if state.side in ("sell", "sell_short") else 1
+    counted = sorted(
+        BookedFill(key_order(f.time_ns), order, f.execution_id, sign * f.qty, f.price) for f in state.fills
+         if f.state == "counted"
+    )  # fmt: skip
+    yield from counted
+    claimed = state.filled_qty - sum((abs(fill.signed_qty) for fill in counted), ZERO)
+    if claimed > 0 and state.avg_fill_price is not None:
+        value = state.avg_fill_price * state.filled_qty - abs(_cost(counted))
+        yield BookedFill(key_order(state.last_fill_ns), order, "~claimed", sign * claimed, value / claimed)
