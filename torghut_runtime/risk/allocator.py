@@ -91,9 +91,9 @@ def size_target(wish: Wish, price: float, exposure: Exposure, limits: Limits) ->
     )
 
 
-def size_step(qty: Decimal, side: Side, price: float, exposure: Exposure, limits: Limits) -> Sized:
-    """The part of ``qty`` shares that fits into the account's room: how a position grows towards its target."""
-    return _clipped(float(qty), price, _rooms(Wish(1.0), side, exposure, limits))
+def size_step(wish: Wish, qty: Decimal, side: Side, price: float, exposure: Exposure, limits: Limits) -> Sized:
+    """The part of ``qty`` shares that fits into the room that is left: how a position grows towards its target."""
+    return _clipped(float(qty), price, _rooms(wish, side, exposure, limits))
 
 
 def net(wanted: Sequence[Decimal]) -> list[Decimal]:

@@ -1,0 +1,266 @@
+"""An intent is written before it is sent, and a missing answer is looked up, never taken for a rejection."""
+
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from order_cases import decision, intent
+
+from torghut_runtime.broker.protocol import BrokerError, RateLimitedError, RejectedError, UncertainError
+from torghut_runtime.clock import NANOSECONDS, SimulatedClock
+from torghut_runtime.orders.firewall import Firewall
+from torghut_runtime.orders.journal import MemoryJournal
+from torghut_runtime.orders.manager import LOOK_UPS, POINTS, OrderManager
+from torghut_runtime.orders.model import Intent
+from torghut_runtime.orders.portfolio import Portfolio
+from torghut_runtime.orders.rate_limit import RequestBudget
+from torghut_runtime.orders.tracker import OrderTracker
+from torghut_runtime.risk.limits import Gate
+
+
+class FakeBroker:
+    """Takes orders, or does what the test says first; ``silent`` look-ups raise."""
+
+    def __init__(self) -> None:
+        self.orders: dict[str, dict[str, Any]] = {}
+        self.failures: list[BrokerError | None] = []
+        self.accepts_anyway = False
+        self.silent = False
+        self.calls: list[str] = []
+
+    def submit(self, payload: Mapping[str, str]) -> dict[str, Any]:
+        self.calls.append("submit")
+        failure = self.failures.pop(0) if self.failures else None
+        if failure is None or self.accepts_anyway:
+            self.accept(payload)
+        if failure is not None:
+            raise failure
+        return self.orders[payload["client_order_id"]]
+
+    def accept(self, payload: Mapping[str, str]) -> None:
+        key = payload["client_order_id"]
+        stamp = "2026-01-05T14:31:00Z"
+        self.orders[key] = {
+            **payload, "id": f"order-{len(self.orders)}", "status": "new", "filled_qty": "0",
+            "submitted_at": stamp, "updated_at": stamp,
+        }  # fmt: skip
+
+    def order_by_client_id(self, client_order_id: str) -> dict[str, Any] | None:
+        self.calls.append("look up")
+        if self.silent:
+            raise UncertainError("nobody there")
+        return self.orders.get(client_order_id)
+
+    def __getattr__(self, name: str) -> Any:
+        raise AssertionError(f"nobody should call {name}")
+
+
+class World:
+    def __init__(self, max_retries: int = 0) -> None:
+        self.broker, self.clock = FakeBroker(), SimulatedClock(NANOSECONDS)
+        self.journal, self.gate = MemoryJournal(), Gate()
+        self.portfolio = Portfolio(Decimal(100_000))
+        self.points: list[str] = []
+        budget = RequestBudget(200, self.clock.now_ns())
+        self.manager = OrderManager(
+            journal=self.journal,
+            firewall=Firewall(self.broker, lambda: self.gate, budget, self.clock),
+            reader=self.broker,
+            tracker=OrderTracker("paper", self.portfolio),
+            clock=self.clock,
+            max_retries=max_retries,
+            reached=self.points.append,
+        )
+
+    def place(self, order: Intent | None = None) -> Any:
+        order = order or intent()
+        return self.manager.place(decision(order), order)
+
+    def wait_until(self, seconds: float) -> None:
+        self.clock.advance_to(NANOSECONDS + int(seconds * NANOSECONDS))
+        self.manager.resolve()
+
+    @property
+    def written(self) -> tuple[str, str | None]:
+        (found,) = self.journal.intents.values()
+        return found.state, found.reason
+
+    @property
+    def reserved(self) -> Decimal:
+        return self.portfolio.gross
+
+
+def test_an_order_passes_every_point_in_its_order_and_keeps_its_reservation() -> None:
+    world = World()
+    assert world.place().kind == "accepted"
+    assert tuple(world.points) == POINTS
+    assert world.reserved == 1_000
+
+
+def test_a_key_that_is_known_is_never_sent_again() -> None:
+    world = World()
+    world.place()
+    assert world.place(intent(qty=77)).kind == "known"
+    assert world.broker.calls == ["submit"]
+    assert world.reserved == 1_000
+
+
+def test_nothing_is_sent_through_a_closed_gate_and_nothing_stays_reserved() -> None:
+    world = World()
+    world.gate = Gate(kill_switch=True)
+    outcome = world.place()
+    assert (outcome.kind, outcome.reason) == ("rejected", "kill_switch_enabled")
+    assert world.broker.calls == []
+    assert world.written == ("rejected", "kill_switch_enabled")
+    assert world.reserved == 0
+
+
+def test_a_definite_rejection_is_not_repeated_and_names_the_order_against_it() -> None:
+    world = World()
+    world.broker.failures = [RejectedError(403, 40310000, "potential wash trade", existing_order_id="o-7")]
+    outcome = world.place()
+    assert (outcome.reason, outcome.message) == (
+        "alpaca_order_rejected", "40310000: potential wash trade (order o-7)",
+    )  # fmt: skip
+    assert world.broker.calls == ["submit"]
+    assert (world.reserved, world.manager.failures_in_a_row) == (0, 1)
+
+
+def test_an_order_whose_answer_was_lost_is_found_at_once_and_there_is_one_of_it() -> None:
+    world = World()
+    world.broker.failures, world.broker.accepts_anyway = [UncertainError("reset")], True
+    assert world.place().kind == "accepted"
+    assert world.broker.calls == ["submit", "look up"]
+    assert len(world.broker.orders) == 1
+    assert world.reserved == 1_000
+    assert world.manager.unknown == ()
+
+
+def test_an_order_that_nobody_knows_is_looked_up_on_time_and_given_up_after_the_last() -> None:
+    world = World()
+    world.broker.failures = [UncertainError("time-out")]
+    assert world.place().kind == "unknown"
+    asked_at = [0.0]
+    while world.manager.unknown:
+        due = world.manager.next_look_up_ns
+        assert due is not None
+        assert world.reserved == 1_000
+        asked_at.append(due / NANOSECONDS - 1)
+        world.wait_until(asked_at[-1])
+    assert asked_at == list(LOOK_UPS)
+    assert world.written == ("rejected", "submit_not_received")
+    assert world.reserved == 0
+    assert world.broker.calls.count("submit") == 1
+
+
+def test_an_order_that_is_found_late_within_the_time_is_adopted() -> None:
+    world = World()
+    world.broker.failures = [UncertainError("time-out")]
+    order = intent()
+    world.place(order)
+    world.wait_until(4.999)
+    world.broker.accept(order.terms.payload(order.client_order_id))
+    world.wait_until(5.0)
+    assert world.manager.unknown == ()
+    assert world.manager.tracker.order_of(order.client_order_id) is not None
+    assert world.reserved == 1_000
+
+
+def test_an_allowed_retry_uses_the_same_key() -> None:
+    world = World(max_retries=1)
+    world.broker.failures = [UncertainError("time-out"), None]
+    world.place()
+    for second in LOOK_UPS:
+        world.wait_until(second)
+    assert world.broker.calls.count("submit") == 2
+    assert list(world.broker.orders) == [intent().client_order_id]
+    assert world.manager.unknown == ()
+
+
+def test_retries_end() -> None:
+    world = World(max_retries=1)
+    world.broker.failures = [UncertainError("a"), UncertainError("b"), UncertainError("c")]
+    world.place()
+    for second in range(61):
+        world.wait_until(second)
+    assert world.broker.calls.count("submit") == 2
+    assert world.written == ("rejected", "submit_not_received")
+
+
+def test_while_look_ups_fail_nothing_is_concluded() -> None:
+    world = World()
+    world.broker.failures, world.broker.silent = [UncertainError("time-out")], True
+    order = intent()
+    world.place(order)
+    for tenth in range(149):
+        world.wait_until(tenth / 10)
+    assert world.manager.unresolved == ()
+    for second in range(15, 100):
+        world.wait_until(second)
+    assert world.manager.unresolved == (order.client_order_id,)
+    assert world.written[0] == "unknown"
+    assert world.reserved == 1_000
+    world.broker.silent = False
+    world.wait_until(105)
+    assert world.written == ("rejected", "submit_not_received")
+
+
+def test_a_duplicate_key_means_look_it_up() -> None:
+    world = World()
+    order = intent()
+    world.broker.accept(order.terms.payload(order.client_order_id))
+    world.broker.failures = [RejectedError(422, 40010001, "client_order_id must be unique")]
+    assert world.place(order).kind == "accepted"
+    assert world.manager.failures_in_a_row == 0
+
+
+def test_failures_are_counted_in_a_row() -> None:
+    world = World()
+    world.broker.failures = [RejectedError(403, 1, "no"), RejectedError(403, 1, "no"), None]
+    counts = []
+    for seq in range(3):
+        world.place(intent(seq))
+        counts.append(world.manager.failures_in_a_row)
+    assert counts == [1, 2, 0]
+
+
+def test_too_many_requests_refuse_with_the_reason_of_the_rate() -> None:
+    world = World()
+    world.broker.failures = [RateLimitedError(3.0)]
+    assert world.place().reason == "order_rate_exceeded"
+
+
+def test_an_order_that_turns_up_after_it_was_given_up_is_ours() -> None:
+    world = World()
+    world.broker.failures = [UncertainError("time-out")]
+    order = intent()
+    world.place(order)
+    for second in LOOK_UPS:
+        world.wait_until(second)
+    document = {"id": "late", "client_order_id": order.client_order_id, "symbol": "AAPL", "side": "buy", "qty": "10"}
+    event = {
+        "event": "fill", "execution_id": "x", "price": "100", "qty": "10", "timestamp": "2026-01-05T14:40:00Z",
+        "order": {**document, "status": "filled", "filled_qty": "10", "filled_avg_price": "100"},
+    }  # fmt: skip
+    import msgspec
+
+    tracked = world.manager.tracker.apply(msgspec.json.encode(event))
+    assert tracked is not None
+    assert tracked.intent == order
+    assert world.portfolio.position(("s1", "AAPL")).qty == 10
+
+
+def test_what_is_no_order_event_changes_nothing() -> None:
+    assert World().manager.tracker.apply(b"{}") is None
+
+
+@pytest.mark.parametrize("expired", [True, False])
+def test_an_intent_that_was_never_sent_is_withdrawn(expired: bool) -> None:
+    world = World()
+    order = intent()
+    world.manager.commit(decision(order), order)
+    assert world.reserved == 1_000
+    world.manager.withdraw(order, "why", expired=expired)
+    assert world.written == ("expired" if expired else "canceled", "why")
+    assert (world.reserved, world.broker.calls) == (0, [])

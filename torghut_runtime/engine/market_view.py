@@ -1,0 +1,84 @@
+"""What is known of a symbol's market at the moment of a decision: reference price, touch, average daily volume.
+
+VWAP and other features are never prices here. Where bars and quotes come from is somebody else's business.
+"""
+
+import math
+from collections import deque
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from decimal import Decimal
+from typing import Final
+
+from torghut_runtime.market.features import Bar
+from torghut_runtime.orders.model import to_price_increment
+from torghut_runtime.risk.limits import Side
+
+QUOTE_MAX_AGE: Final = 5.0
+ADV_SESSIONS: Final = 20
+
+
+def as_decimal(value: float) -> Decimal:
+    """A float as the decimal that it is written as."""
+    return Decimal(repr(value))
+
+
+@dataclass(frozen=True, slots=True)
+class PriceSnapshot:
+    """The reference price of a decision and where it comes from; bid and ask only where a quote is fresh."""
+
+    price: Decimal
+    as_of: datetime
+    source: str
+    bid: Decimal | None = None
+    ask: Decimal | None = None
+
+    @property
+    def mid(self) -> Decimal | None:
+        """Mid of the fresh quote."""
+        return None if self.bid is None or self.ask is None else (self.bid + self.ask) / 2
+
+    def touch(self, side: Side) -> Decimal:
+        """Where a limit order would trade at once: the ask to buy, the bid to sell, the price without a quote."""
+        quoted = self.ask if side == "buy" else self.bid
+        return to_price_increment(self.price if quoted is None else quoted)
+
+    def document(self) -> dict[str, object]:
+        """``params.price_snapshot`` of the decision."""
+        spread = None if self.bid is None or self.ask is None else self.ask - self.bid
+        return {"as_of": self.as_of, "price": self.price, "spread": spread, "source": self.source}
+
+
+def price_of(bar: Bar, now: datetime) -> PriceSnapshot:
+    """The mid of the bar's quote where it is fresh, else its close."""
+    quoted = 0.0 < bar.bid <= bar.ask and math.isfinite(bar.ask)
+    if quoted and (now - bar.event_ts).total_seconds() <= QUOTE_MAX_AGE:
+        bid, ask = as_decimal(bar.bid), as_decimal(bar.ask)
+        return PriceSnapshot((bid + ask) / 2, bar.event_ts, "quote", bid, ask)
+    return PriceSnapshot(as_decimal(bar.close), bar.event_ts, "bar")
+
+
+@dataclass
+class DailyVolumes:
+    """Average daily shares of the last 20 complete sessions, per symbol."""
+
+    _running: dict[str, tuple[date, float]] = field(default_factory=dict[str, tuple[date, float]])
+    _complete: dict[str, deque[float]] = field(default_factory=dict[str, deque[float]])
+
+    def add(self, bar: Bar) -> None:
+        """Count a bar; one without a volume counts as none."""
+        if bar.session is None:
+            return
+        volume = 0.0 if math.isnan(bar.volume) else bar.volume
+        session, so_far = self._running.get(bar.symbol, (bar.session, 0.0))
+        if session != bar.session:
+            self._complete.setdefault(bar.symbol, deque(maxlen=ADV_SESSIONS)).append(so_far)
+            so_far = 0.0
+        self._running[bar.symbol] = (bar.session, so_far + volume)
+
+    def average(self, symbol: str) -> Decimal | None:
+        """Mean over the complete sessions; None before there are 20."""
+        known = self._complete.get(symbol)
+        if known is None or len(known) < ADV_SESSIONS:
+            return None
+        return as_decimal(sum(known) / ADV_SESSIONS)

@@ -1,0 +1,418 @@
+"""From closed bars to orders: the pipeline of one account, sequential, every decision seeing those before it.
+
+A bar is judged by its strategies; exits go first, entries are sized into the room that is left, netted, checked by the
+limits and handed to the order manager. Nothing here waits, reads a socket or asks the machine's clock: whoever owns the
+trader feeds it bars, order events and the time. Research's account does the same in
+:mod:`torghut_assets.research.simulation_decisions`; what differs between the two is told in ``docs/runtime.md``.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Final
+
+from torghut_runtime.clock import Clock
+from torghut_runtime.compiled import Vector
+from torghut_runtime.engine.account_view import AccountView, with_taken
+from torghut_runtime.engine.circuit import StrategyCircuit
+from torghut_runtime.engine.decision_record import decision_of
+from torghut_runtime.engine.dispatcher import Dispatcher, collar_price, intent_of
+from torghut_runtime.engine.driver import StrategyDriver, Verdict, position_vector
+from torghut_runtime.engine.market_view import DailyVolumes, PriceSnapshot, as_decimal, price_of
+from torghut_runtime.engine.stance import Stance
+from torghut_runtime.market.calendar import TradingCalendar, is_exchange_traded
+from torghut_runtime.market.features import Bar
+from torghut_runtime.market.timeframe import DAILY, timeframe_seconds
+from torghut_runtime.orders.journal import Journal
+from torghut_runtime.orders.manager import OrderManager
+from torghut_runtime.orders.model import Decision, OrderTerms, TimeInForce
+from torghut_runtime.orders.portfolio import Slot
+from torghut_runtime.risk.allocator import Sized, Wish, net, size_entry, size_step, size_target
+from torghut_runtime.risk.limits import (
+    Entry,
+    Limits,
+    MarketView,
+    Side,
+    daily_loss_reached,
+    drawdown,
+    entry_reasons,
+    gate_reasons,
+    market_reasons,
+)
+from torghut_runtime.risk.trading_state import BROKER_FAILURES, DAILY_LOSS, DRAWDOWN, ORDER_UNKNOWN
+from torghut_runtime.strategies.decide import REASON_ENTRY, REASON_EXIT, REASON_HOLD, REASON_TARGET, REASONS
+from torghut_runtime.strategies.registry import BoundStrategy
+from torghut_runtime.trading_settings import TradingSettings
+
+ZERO: Final = Decimal(0)
+_GRACE_SECONDS: Final = 10.0
+"""How much older than its timeframe a bar may be when it is decided on, unless a setting says otherwise."""
+CONFLICT: Final = "intent_conflict_resolved"
+DEGRADED: Final = "strategy_degraded"
+SHORTS: Final = "shorts_not_allowed"
+
+
+@dataclass(slots=True)
+class _Entry:
+    """An entry on its way from wish to order; ``qty`` is signed."""
+
+    verdict: Verdict
+    side: Side
+    price: PriceSnapshot
+    limit: Decimal | None
+    sized: Sized
+    reasons: list[str]
+    qty: Decimal = ZERO
+
+    @property
+    def slot(self) -> Slot:
+        return slot_of(self.verdict)
+
+    @property
+    def worst_price(self) -> Decimal:
+        return self.price.price if self.limit is None else max(self.limit, self.price.price)
+
+
+def slot_of(verdict: Verdict) -> Slot:
+    """Strategy and symbol of a verdict."""
+    return verdict.strategy.entry.strategy_id, verdict.bar.symbol
+
+
+class Trader:
+    """Decides for one account."""
+
+    def __init__(
+        self,
+        *,
+        settings: TradingSettings,
+        driver: StrategyDriver,
+        account: AccountView,
+        manager: OrderManager,
+        journal: Journal,
+        stance: Stance,
+        clock: Clock,
+    ) -> None:
+        self.driver = driver
+        self.account = account
+        self.portfolio = account.portfolio
+        self.manager = manager
+        self.tracker = manager.tracker
+        self.stance = stance
+        self.limits = Limits.of(settings)
+        self._settings = settings
+        self._label = settings.mode.account_label
+        self._journal = journal
+        self._clock = clock
+        self._calendar = TradingCalendar()
+        self._volumes = DailyVolumes()
+        self._circuit = StrategyCircuit(
+            settings.strategies.circuit_errors, settings.strategies.circuit_cooldown_seconds
+        )
+        self._prices: dict[str, PriceSnapshot] = {}
+        self.dispatcher = Dispatcher(
+            account_label=self._label,
+            manager=manager,
+            account=account,
+            stance=stance,
+            limits=self.limits,
+            order_ttl_seconds=settings.execution.order_ttl_seconds,
+            price_of=self._prices.__getitem__,
+            clock=clock,
+        )
+
+    # What happens -----------------------------------------------------------------------------------------------------
+
+    def on_bars(self, bars: Sequence[Bar]) -> None:
+        """Take the bars that closed at one time, one per symbol and timeframe, in order of symbol."""
+        now = self._clock.now()
+        for bar in bars:
+            if bar.session is not None:
+                self.account.begin(bar.session)
+            self._volumes.add(bar)
+            self._prices[bar.symbol] = price_of(bar, now)
+            self.portfolio.mark(bar.symbol, as_decimal(bar.close))
+        self.account.value()
+        self.watch()
+        for bar in bars:
+            for strategy in self.driver.strategies:
+                if strategy.entry.base_timeframe == bar.timeframe:
+                    self.portfolio.bar_passed((strategy.entry.strategy_id, bar.symbol))
+            verdicts = self.driver.push(bar, self._seconds_to_close(bar), self._position)
+            self._act(bar, verdicts)
+
+    def on_order_event(self, value: bytes) -> None:
+        """Take an event of the broker's stream."""
+        if self.tracker.apply(value) is not None:
+            self.dispatcher.on_order_change()
+
+    def on_time(self) -> None:
+        """Do what is due: look for unknown orders, then whatever waits for its moment."""
+        self.manager.resolve()
+        self.dispatcher.on_time()
+
+    @property
+    def next_due_ns(self) -> int | None:
+        """When :meth:`on_time` has something to do, without a bar or an event."""
+        times = (self.manager.next_look_up_ns, self.dispatcher.next_due_ns)
+        return min((at for at in times if at is not None), default=None)
+
+    def watch(self) -> None:
+        """One evaluation of the emergency stop."""
+        equity, now = self.portfolio.equity, self._clock.now()
+        triggered: list[str] = []
+        if daily_loss_reached(equity, self.account.opening_equity, self.limits):
+            triggered.append(DAILY_LOSS)
+        fallen = drawdown(equity, self.account.high_water_mark)
+        if fallen >= self.limits.max_drawdown:
+            triggered.append(f"{DRAWDOWN}:{fallen:.6f}")
+        stops = self._settings.stops
+        if stops.emergency_stop:
+            if self.manager.failures_in_a_row >= stops.broker_failure_streak:
+                triggered.append(f"{BROKER_FAILURES}:{self.manager.failures_in_a_row}")
+            triggered.extend(f"{ORDER_UNKNOWN}:{key}" for key in self.manager.unresolved)
+        self.stance.evaluate(triggered, now, stops.recovery_cycles)
+
+    # Judging a bar ----------------------------------------------------------------------------------------------------
+
+    def _position(self, strategy: BoundStrategy, bar: Bar) -> Vector:
+        slot = (strategy.entry.strategy_id, bar.symbol)
+        held = self.portfolio.position(slot)
+        return position_vector(
+            float(held.qty), float(held.average_entry), held.bars_held, bar.close, float(self.portfolio.pending(slot))
+        )
+
+    def _seconds_to_close(self, bar: Bar) -> float:
+        if bar.session is None:
+            return float("nan")
+        if not is_exchange_traded(bar.symbol):
+            return 86_400.0 - bar.event_ts.timestamp() % 86_400.0
+        closes_at = self._calendar.session_close(bar.session)
+        return float("nan") if closes_at is None else (closes_at - bar.event_ts).total_seconds()
+
+    def _act(self, bar: Bar, verdicts: Sequence[Verdict]) -> None:
+        now_ns = self._clock.now_ns()
+        entries: list[_Entry] = []
+        taken = ZERO
+        for verdict in verdicts:
+            self._circuit.note(verdict.strategy.entry.strategy_id, now_ns, failed=verdict.is_invalid)
+        for verdict in verdicts:
+            code = self._meant(verdict)
+            if code not in (REASON_HOLD, REASON_ENTRY, REASON_TARGET) and not verdict.is_invalid:
+                self._exit(verdict, REASONS[code], ZERO)
+            elif code == REASON_TARGET and self._shrinks(verdict):
+                self._exit(verdict, REASONS[code], self._target(verdict))
+        for verdict in verdicts:
+            code = self._meant(verdict)
+            if code == REASON_ENTRY or (code == REASON_TARGET and not self._shrinks(verdict)):
+                entry = self._wished(verdict, code, taken)
+                taken += entry.qty * entry.worst_price
+                entries.append(entry)
+        for entry, qty in zip(entries, net([each.qty for each in entries]), strict=True):
+            if entry.qty and not qty:
+                entry.reasons.append(CONFLICT)
+            entry.qty = qty
+            self._enter(entry, bar)
+
+    def _meant(self, verdict: Verdict) -> int:
+        """The code of a verdict; an entry against the position is an exit."""
+        held = self.portfolio.position(slot_of(verdict)).qty
+        if verdict.code == REASON_ENTRY and verdict.out[0] * float(held) < 0.0:
+            return REASON_EXIT
+        return verdict.code
+
+    # Exits ------------------------------------------------------------------------------------------------------------
+
+    def _target(self, verdict: Verdict) -> Decimal:
+        """Signed shares that a target asks for: none on the other side of what is held, none short unless allowed."""
+        slot = slot_of(verdict)
+        held = self.portfolio.position(slot).qty
+        fraction = float(verdict.out[1])
+        if fraction < 0.0 and not self.limits.allow_shorts:
+            return ZERO
+        side: Side = "buy" if fraction >= 0.0 else "sell"
+        price = self._prices[verdict.bar.symbol]
+        worst = self._limit_price(side, price, queued=self._waits(verdict.bar)) or price.price
+        exposure = self.account.exposure(slot, side, self._clock.now_ns())
+        wish = _wish(verdict.strategy, fraction)
+        goal = size_target(wish, float(max(worst, price.price)), exposure, self.limits)
+        return ZERO if goal * held < 0 else goal
+
+    def _shrinks(self, verdict: Verdict) -> bool:
+        return abs(self._target(verdict)) <= abs(self.portfolio.position(slot_of(verdict)).qty)
+
+    def _exit(self, verdict: Verdict, reason: str, goal: Decimal) -> None:
+        """Take waiting entries back and sell (or buy back) down to ``goal``, never across zero."""
+        slot, price = slot_of(verdict), self._prices[verdict.bar.symbol]
+        left = self.portfolio.position(slot).qty + self.portfolio.waiting(slot, exits=True)
+        entering = self.portfolio.waiting(slot, exits=False)
+        change = goal - left
+        if change * left > 0 or abs(change) > abs(left):
+            change = ZERO
+        if not change and not entering:
+            return
+        self.dispatcher.take_back_entries(slot, reason)
+        if not change:
+            self._note(verdict, reason, [], price, goal)
+            return
+        gate = gate_reasons(self.stance.gate(), is_exit=True)
+        if gate:
+            self._note(verdict, reason, gate, price, goal)
+            return
+        side: Side = "buy" if change > 0 else "sell"
+        tif = _time_in_force(slot[1], is_open=self.dispatcher.is_open(slot[1]))
+        terms = OrderTerms(slot[1], side, abs(change), "market", tif)
+        decision = self._decision(verdict, reason, [], price, target_qty=goal, terms=terms)
+        self.dispatcher.exit(decision, intent_of(self._label, decision, 0, terms, price, is_exit=True))
+
+    # Entries ----------------------------------------------------------------------------------------------------------
+
+    def _wished(self, verdict: Verdict, code: int, taken: Decimal) -> _Entry:
+        """The size of an entry beside positions, reservations and the wishes before it (``taken``, signed)."""
+        slot, price = slot_of(verdict), self._prices[verdict.bar.symbol]
+        held = self.portfolio.position(slot).qty
+        if code == REASON_TARGET:
+            self.dispatcher.take_back_entries(slot, "target")
+            change = self._target(verdict) - held
+            side: Side = "buy" if change > 0 else "sell"
+        else:
+            change = None
+            side = "buy" if verdict.out[0] > 0.0 else "sell"
+        limit = self._limit_price(side, price, queued=self._waits(verdict.bar))
+        entry = _Entry(verdict, side, price, limit, Sized(ZERO), [])
+        exposure = with_taken(self.account.exposure(slot, side, self._clock.now_ns()), taken)
+        worst = float(entry.worst_price)
+        if side == "sell" and held <= 0 and not self.limits.allow_shorts:
+            entry.reasons.append(SHORTS)
+        elif change is None:
+            wish = _wish(verdict.strategy, float(verdict.out[1]))
+            entry.sized = size_entry(wish, side, worst, exposure, self.limits)
+        else:
+            wish = _wish(verdict.strategy, float(verdict.out[1]))
+            entry.sized = size_step(wish, abs(change), side, worst, exposure, self.limits)
+        entry.reasons.extend(entry.sized.reasons)
+        entry.qty = entry.sized.qty if side == "buy" else -entry.sized.qty
+        return entry
+
+    def _enter(self, entry: _Entry, bar: Bar) -> None:
+        slot, strategy = entry.slot, entry.verdict.strategy
+        now_ns = self._clock.now_ns()
+        queued = self._waits(bar)
+        age = (self._clock.now() - bar.event_ts).total_seconds()
+        market = MarketView(
+            is_open=queued or self.dispatcher.is_open(bar.symbol),
+            bar_age=age,
+            bar_max_age=self._bar_max_age(bar.timeframe),
+            reference_price=entry.price.price,
+            order_price=entry.limit or entry.price.price,
+        )
+        opens_short = entry.side == "sell" and self.portfolio.position(slot).qty <= 0
+        reasons = [*gate_reasons(self.stance.gate(), is_exit=False)]
+        if self._circuit.is_open(slot[0], now_ns):
+            reasons.append(DEGRADED)
+        reasons += market_reasons(market, self.limits, is_exit=False, opens_short=opens_short)
+        reasons += entry.reasons
+        if entry.qty:
+            asked = Entry(
+                side=entry.side,
+                qty=abs(entry.qty),
+                worst_price=entry.worst_price,
+                opens_short=opens_short,
+                strategy_notional_cap=_cap(strategy.entry.max_notional_per_trade),
+                strategy_position_pct=_cap(strategy.entry.max_position_pct_equity),
+                average_daily_volume=self._volumes.average(bar.symbol),
+            )
+            reasons += entry_reasons(asked, self.account.exposure(slot, entry.side, now_ns), self.limits)
+        why = entry.verdict.reason
+        goal = self.portfolio.position(slot).qty + entry.qty
+        if reasons or not entry.qty:
+            told = list(dict.fromkeys(reasons))
+            self._note(entry.verdict, why, told, entry.price, goal, sized=entry.sized)
+            return
+        tif = _time_in_force(bar.symbol, is_open=not queued)
+        kind = "market" if entry.limit is None else "limit"
+        terms = OrderTerms(bar.symbol, entry.side, abs(entry.qty), kind, tif, entry.limit)
+        decision = self._decision(entry.verdict, why, [], entry.price, target_qty=goal, sized=entry.sized, terms=terms)
+        intent = intent_of(self._label, decision, 0, terms, entry.price, is_exit=False)
+        self.dispatcher.entry(decision, intent, queued=queued)
+
+    def _limit_price(self, side: Side, price: PriceSnapshot, *, queued: bool) -> Decimal | None:
+        """Limit of an entry: the touch, or for an opening order the collar; None where market orders are preferred."""
+        if not self._settings.execution.prefer_limit:
+            return None
+        if not queued:
+            return price.touch(side)
+        return collar_price(price.price, side, self.limits.price_collar_bps)
+
+    # Small things -----------------------------------------------------------------------------------------------------
+
+    def _waits(self, bar: Bar) -> bool:
+        """Whether a decision on this bar waits for the next session: daily ones, once the session is over."""
+        return bar.timeframe == DAILY and not self.dispatcher.is_open(bar.symbol)
+
+    def _bar_max_age(self, timeframe: str) -> float:
+        given = self._settings.data.bar_max_age_seconds
+        return timeframe_seconds(timeframe) + _GRACE_SECONDS if given is None else float(given)
+
+    def _decision(
+        self,
+        verdict: Verdict,
+        reason: str,
+        reasons: Sequence[str],
+        price: PriceSnapshot,
+        *,
+        target_qty: Decimal | None = None,
+        sized: Sized | None = None,
+        terms: OrderTerms | None = None,
+    ) -> Decision:
+        portfolio = self.portfolio
+        account = {
+            "equity": portfolio.equity,
+            "cash": portfolio.cash,
+            "gross_exposure": portfolio.gross,
+            "net_exposure": portfolio.net,
+        }
+        return decision_of(
+            verdict,
+            account_label=self._label,
+            decided_at=self._clock.now(),
+            reason=reason,
+            reasons=reasons,
+            price=price,
+            account=account,
+            sized=sized,
+            target_qty=target_qty,
+            terms=terms,
+        )
+
+    def _note(
+        self,
+        verdict: Verdict,
+        reason: str,
+        reasons: Sequence[str],
+        price: PriceSnapshot,
+        goal: Decimal,
+        *,
+        sized: Sized | None = None,
+    ) -> None:
+        decision = self._decision(verdict, reason, reasons, price, target_qty=goal, sized=sized)
+        self._journal.note(decision, "rejected" if reasons else "planned")
+
+
+def _wish(strategy: BoundStrategy, fraction: float) -> Wish:
+    entry = strategy.entry
+    return Wish(
+        fraction=fraction,
+        fixed_qty=strategy.params.qty,
+        notional_cap=_cap(entry.max_notional_per_trade),
+        position_pct=_cap(entry.max_position_pct_equity),
+    )
+
+
+def _cap(value: float | None) -> Decimal | None:
+    return None if value is None else as_decimal(value)
+
+
+def _time_in_force(symbol: str, *, is_open: bool) -> TimeInForce:
+    if not is_exchange_traded(symbol):
+        return "gtc"
+    return "day" if is_open else "opg"

@@ -1,0 +1,97 @@
+"""What is written down about decisions and orders before and after they meet the broker.
+
+The protocol, and the journal in memory that a replay keeps. The durable one is
+:mod:`torghut_runtime.storage.order_journal`. Events of orders are the order feed's business.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Literal, Protocol
+
+from torghut_runtime.order_feed.event import Source
+from torghut_runtime.orders.model import Decision, Intent
+
+IntentState = Literal["initialised", "submitting", "unknown", "rejected", "expired", "canceled"]
+"""States that the runtime sets; all others come from the fold of the broker's events."""
+
+
+DecisionStatus = Literal["rejected", "planned"]
+
+
+class Journal(Protocol):
+    """Where decisions and intents are kept; each call is one small transaction."""
+
+    def commit(self, decision: Decision, intent: Intent) -> bool:
+        """Write an intent, and its decision with the first one; False when the key is known: nothing was written.
+
+        Raises:
+            StoreUnavailableError: nothing was written, and nothing may be sent.
+        """
+        ...
+
+    def note(self, decision: Decision, status: DecisionStatus) -> bool:
+        """Write a decision that sends no order of its own: refused, or only an order taken back; False when known."""
+        ...
+
+    def move(
+        self, intent: Intent, state: IntentState, *, reason: str | None = None, sent_at: datetime | None = None
+    ) -> None:
+        """Note what became of an intent; only until the broker's events speak for it."""
+        ...
+
+    def record(self, events: Sequence[bytes], source: Source) -> None:
+        """Keep the broker's events, in the form of the order feed."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class WrittenIntent:
+    """An intent as it stands in the journal."""
+
+    intent: Intent
+    decision_hash: str
+    state: IntentState = "initialised"
+    reason: str | None = None
+    sent_at: datetime | None = None
+
+
+@dataclass
+class MemoryJournal:
+    """A journal that lives as long as the process: for replays."""
+
+    decisions: dict[str, Decision] = field(default_factory=dict[str, Decision])
+    """By decision hash, in the order in which they were made."""
+    intents: dict[str, WrittenIntent] = field(default_factory=dict[str, WrittenIntent])
+    """By client order id."""
+    statuses: dict[str, DecisionStatus] = field(default_factory=dict[str, DecisionStatus])
+    """Of the decisions without an intent."""
+
+    def commit(self, decision: Decision, intent: Intent) -> bool:
+        """See :class:`Journal`."""
+        if intent.client_order_id in self.intents:
+            return False
+        self.decisions.setdefault(decision.decision_hash, decision)
+        self.intents[intent.client_order_id] = WrittenIntent(intent, decision.decision_hash)
+        return True
+
+    def note(self, decision: Decision, status: DecisionStatus) -> bool:
+        """See :class:`Journal`."""
+        if decision.decision_hash in self.decisions:
+            return False
+        self.decisions[decision.decision_hash] = decision
+        self.statuses[decision.decision_hash] = status
+        return True
+
+    def move(
+        self, intent: Intent, state: IntentState, *, reason: str | None = None, sent_at: datetime | None = None
+    ) -> None:
+        """See :class:`Journal`."""
+        known = self.intents[intent.client_order_id]
+        self.intents[intent.client_order_id] = replace(
+            known, state=state, reason=reason or known.reason, sent_at=sent_at or known.sent_at
+        )
+
+    def record(self, events: Sequence[bytes], source: Source) -> None:
+        """See :class:`Journal`; the broker's events are kept by who folds them."""
+        del events, source

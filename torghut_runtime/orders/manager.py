@@ -1,0 +1,252 @@
+"""From intent to order: written down first, sent through the firewall, and looked up when no answer came.
+
+The intent is committed before the request leaves, so that a process that dies at any point leaves a trace that the next
+one resolves by the client order id. A missing answer is never a rejection. What to order is decided elsewhere; what
+happened to an order is told by the fold of the broker's events.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from torghut_runtime.broker.protocol import (
+    BrokerError,
+    BrokerReader,
+    Document,
+    RateLimitedError,
+    RejectedError,
+    UncertainError,
+)
+from torghut_runtime.clock import NANOSECONDS, Clock
+from torghut_runtime.order_feed.event import Source
+from torghut_runtime.orders.firewall import BlockedError, Firewall
+from torghut_runtime.orders.journal import Journal
+from torghut_runtime.orders.model import Decision, Intent
+from torghut_runtime.orders.tracker import OrderTracker, snapshot_event
+
+LOOK_UPS: Final = (0.0, 0.5, 1.0, 2.0, 5.0, 10.0, 15.0)
+"""Seconds after the request at which an order without an answer is looked for."""
+_LATER: Final = 5.0
+"""Seconds between look-ups that fail beyond the last of them."""
+
+NOT_RECEIVED: Final = "submit_not_received"
+REJECTED: Final = "alpaca_order_rejected"
+RATE: Final = "order_rate_exceeded"
+
+Reached = Callable[[str], None]
+"""Hears which labelled point of the order path has been reached; crash tests end the process there."""
+
+POINTS: Final = ("intent_committed", "submitting", "sent", "answered", "recorded")
+"""Labelled points of :meth:`OrderManager.place`, in order."""
+
+
+@dataclass(slots=True)
+class _Unknown:
+    """An intent whose request left without a certain answer."""
+
+    intent: Intent
+    sent_ns: int
+    attempt: int = 0
+    resends: int = 0
+    due_ns: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a placed intent: ``accepted``, ``unknown``, ``rejected`` or ``known`` (decided before)."""
+
+    kind: str
+    reason: str | None = None
+    message: str | None = None
+
+
+class OrderManager:
+    """The only one that sends orders; single-threaded, every call in the order of decisions."""
+
+    def __init__(
+        self,
+        *,
+        journal: Journal,
+        firewall: Firewall,
+        reader: BrokerReader,
+        tracker: OrderTracker,
+        clock: Clock,
+        max_retries: int = 0,
+        reached: Reached = lambda _: None,
+    ) -> None:
+        self.tracker = tracker
+        self.failures_in_a_row = 0
+        """Submits in a row that were rejected or failed."""
+        self._journal = journal
+        self._firewall = firewall
+        self._reader = reader
+        self._clock = clock
+        self._max_retries = max_retries
+        self._reached = reached
+        self._unknown: dict[str, _Unknown] = {}
+
+    # Sending ----------------------------------------------------------------------------------------------------------
+
+    def place(self, decision: Decision, intent: Intent) -> Outcome:
+        """Commit an intent, then send it.
+
+        Raises:
+            StoreUnavailableError: the intent could not be written; nothing was sent.
+        """
+        if not self.commit(decision, intent):
+            return Outcome("known")
+        return self.send(intent)
+
+    def commit(self, decision: Decision, intent: Intent) -> bool:
+        """Write an intent down and hold back what it may need, without sending it; False when its key is known."""
+        if not self._journal.commit(decision, intent):
+            return False
+        self.tracker.expect(intent)
+        self._reached("intent_committed")
+        return True
+
+    def send(self, intent: Intent) -> Outcome:
+        """Send an intent that is committed."""
+        return self._send(intent, lambda: self._submit(intent))
+
+    def replace(self, decision: Decision, old_order_id: str, intent: Intent) -> Outcome:
+        """Commit an intent with a limit, then have it replace what is left of an open order."""
+        if not self.commit(decision, intent):
+            return Outcome("known")
+        payload = intent.terms.payload(intent.client_order_id)
+        changes = {name: payload[name] for name in ("limit_price", "client_order_id")}
+        return self._send(intent, lambda: self._firewall.replace(old_order_id, changes))
+
+    def _submit(self, intent: Intent) -> Document:
+        return self._firewall.submit(intent.terms.payload(intent.client_order_id), is_exit=intent.is_exit)
+
+    def _send(self, intent: Intent, request: Callable[[], Document]) -> Outcome:
+        sent_at = self._clock.now()
+        self._journal.move(intent, "submitting", sent_at=sent_at)
+        self._reached("submitting")
+        try:
+            document = request()
+        except BlockedError as error:
+            return self._refused(intent, error.reasons[0])
+        except RateLimitedError:
+            return self._refused(intent, RATE)
+        except RejectedError as error:
+            return self._rejected(intent, error)
+        except UncertainError as error:
+            self.failures_in_a_row += 1
+            self._mark_unknown(intent, str(error))
+            self.resolve()
+            return self._outcome(intent)
+        self._reached("sent")
+        self.failures_in_a_row = 0
+        self._take(document, "submit")
+        return Outcome("accepted")
+
+    def _rejected(self, intent: Intent, error: RejectedError) -> Outcome:
+        if error.is_duplicate_key:
+            self._mark_unknown(intent, error.message)
+            self.resolve()
+            return self._outcome(intent)
+        self.failures_in_a_row += 1
+        existing = "" if error.existing_order_id is None else f" (order {error.existing_order_id})"
+        return self._refused(intent, REJECTED, f"{error.code or error.status}: {error.message}{existing}")
+
+    def _refused(self, intent: Intent, reason: str, message: str | None = None) -> Outcome:
+        self._journal.move(intent, "rejected", reason=reason)
+        self.tracker.forget(intent)
+        return Outcome("rejected", reason, message)
+
+    def _outcome(self, intent: Intent) -> Outcome:
+        known = self.tracker.order_of(intent.client_order_id)
+        return Outcome("unknown" if known is None else "accepted")
+
+    def _take(self, document: Document, source: Source) -> None:
+        self._reached("answered")
+        event = snapshot_event(document)
+        self._journal.record([event], source)
+        self.tracker.apply(event)
+        self._reached("recorded")
+
+    # Taking back ------------------------------------------------------------------------------------------------------
+
+    def cancel(self, order_id: str) -> bool:
+        """Ask for the end of an order; False when the broker refused or did not answer (it may have ended)."""
+        try:
+            self._firewall.cancel(order_id)
+        except BrokerError:
+            return False
+        return True
+
+    def withdraw(self, intent: Intent, reason: str, *, expired: bool = False) -> None:
+        """End an intent that was committed and never sent."""
+        self._journal.move(intent, "expired" if expired else "canceled", reason=reason)
+        self.tracker.forget(intent)
+
+    # Unknown orders ---------------------------------------------------------------------------------------------------
+
+    @property
+    def unknown(self) -> tuple[Intent, ...]:
+        """Intents without a certain answer, oldest first."""
+        return tuple(each.intent for each in self._unknown.values())
+
+    @property
+    def unresolved(self) -> tuple[str, ...]:
+        """Client order ids whose look-ups still fail after the last planned one."""
+        return tuple(key for key, each in self._unknown.items() if each.attempt >= len(LOOK_UPS))
+
+    @property
+    def next_look_up_ns(self) -> int | None:
+        """When :meth:`resolve` has something to do; None while no order is unknown."""
+        return min((each.due_ns for each in self._unknown.values()), default=None)
+
+    def adopt_unknown(self, intent: Intent) -> None:
+        """Take over an intent that an earlier process left without a certain answer; the next :meth:`resolve` asks."""
+        self.tracker.expect(intent)
+        now = self._clock.now_ns()
+        self._unknown[intent.client_order_id] = _Unknown(intent, now, due_ns=now)
+
+    def _mark_unknown(self, intent: Intent, reason: str) -> None:
+        self._journal.move(intent, "unknown", reason=reason[:128])
+        now = self._clock.now_ns()
+        self._unknown[intent.client_order_id] = _Unknown(intent, now, due_ns=now)
+
+    def resolve(self) -> None:
+        """Look for the unknown orders whose time has come.
+
+        Found: adopted. Not found at the last planned look-up: sent again under the same key as often as allowed, then
+        ``submit_not_received``. While the broker does not answer nothing is concluded.
+        """
+        now = self._clock.now_ns()
+        for key, each in [*self._unknown.items()]:
+            if self.tracker.order_of(key) is not None:
+                self._unknown.pop(key)
+            elif each.due_ns <= now:
+                self._look_up(key, each)
+
+    def _look_up(self, key: str, each: _Unknown) -> None:
+        now = self._clock.now_ns()
+        each.attempt += 1
+        try:
+            found = self._reader.order_by_client_id(key)
+        except BrokerError:
+            each.due_ns = self._next(each, now)
+            return
+        if found is not None:
+            self._unknown.pop(key)
+            self._take(found, "reconcile")
+        elif now - each.sent_ns < LOOK_UPS[-1] * NANOSECONDS:
+            each.due_ns = self._next(each, now)
+        elif each.resends < self._max_retries:
+            resends = each.resends + 1
+            self._unknown.pop(key)
+            self.send(each.intent)
+            if key in self._unknown:
+                self._unknown[key].resends = resends
+        else:
+            self._unknown.pop(key)
+            self._refused(each.intent, NOT_RECEIVED)
+
+    def _next(self, each: _Unknown, now: int) -> int:
+        if each.attempt < len(LOOK_UPS):
+            return max(each.sent_ns + int(LOOK_UPS[each.attempt] * NANOSECONDS), now + 1)
+        return now + int(_LATER * NANOSECONDS)
