@@ -110,6 +110,8 @@ def dagster_process(
     finally:
         stop_group(process)
         reader.join(timeout=_PATIENCE)
+        if process.stdout is not None:
+            process.stdout.close()
 
 
 def stop_group(process: subprocess.Popen[str], patience: float = _PATIENCE) -> None:
