@@ -36,6 +36,7 @@ SLEEP = "print('up', flush=True); time.sleep(600)"
     [
         ("postgresql+psycopg://u:p@h:1/torghut", "postgresql+psycopg2://u:p@h:1/dagster"),
         ("postgresql://u@h/other?sslmode=require", "postgresql+psycopg2://u@h/dagster?sslmode=require"),
+        ("postgresql://u@/torghut?host=/run/pg", "postgresql+psycopg2://u@/dagster?host=%2Frun%2Fpg"),
     ],
 )
 def test_dagster_has_a_database_of_its_own_on_the_same_server(dsn: str, url: str) -> None:
