@@ -8,6 +8,7 @@ import sys
 import click
 
 from torghut_assets.commands.backtest import backtest
+from torghut_assets.commands.bars import bars
 from torghut_assets.commands.candidates import candidates
 from torghut_assets.commands.checks import checks
 from torghut_assets.commands.demo import demo
@@ -36,7 +37,7 @@ def cli() -> None:
     """
 
 
-for _command in (lane, backtest, candidates, checks, gates, promotion, ledger, dev, init, demo):
+for _command in (lane, backtest, bars, candidates, checks, gates, promotion, ledger, dev, init, demo):
     cli.add_command(_command)
 
 

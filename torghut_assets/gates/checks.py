@@ -1,7 +1,7 @@
 """Asset checks of the gates: one per gate on the evaluation, and gate 0 on the signals as soon as they are there.
 
-A check reads what is stored, says passed or not with the rule table as its reason, and changes nothing. It never blocks:
-a denied candidate is a normal outcome.
+A check reads what is stored, says passed or not with the rule table as its reason, and changes nothing. It never
+blocks: a denied candidate is a normal outcome.
 """
 
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ import dagster as dg
 
 from torghut_assets.check_specs import candidate_check
 from torghut_assets.gates.evaluation import GateEvaluation, GateSummary
-from torghut_assets.gates.rule import GATES
+from torghut_assets.gates.rule import GATES, TARGETS
 from torghut_assets.keys import GATE_EVALUATION
 from torghut_assets.presentation import rule_table
 from torghut_assets.resources import ProjectResource
@@ -21,7 +21,7 @@ def gate_passes(evaluation: GateEvaluation, gate: GateSummary) -> bool:
     if gate.required:
         return gate.passes_for[evaluation.promotion_target]
     required = next(each.required_for for each in GATES if each.gate_id == gate.gate_id)
-    return all(passes for target, passes in gate.passes_for.items() if target in required)
+    return next(gate.passes_for[target] for target in TARGETS if target in required)
 
 
 def gate_result(evaluation: GateEvaluation, gate: GateSummary, tear_sheet: str) -> dg.AssetCheckResult:
@@ -48,7 +48,7 @@ def gate_result(evaluation: GateEvaluation, gate: GateSummary, tear_sheet: str) 
             "policy_version": evaluation.policy.version,
             "policy_sha256": evaluation.policy.sha256,
             "run_id": evaluation.run_id,
-            "tear_sheet": dg.MetadataValue.path(tear_sheet),
+            "tear_sheet": dg.PathMetadataValue(tear_sheet),
         },
     )
 

@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any, Literal, cast
+from typing import Any, Literal, NoReturn, cast
 
 from pydantic import BaseModel, ConfigDict, JsonValue
 
@@ -86,8 +86,8 @@ class Document:
             InputError: the bytes are not a JSON object.
         """
         try:
-            content = cast("object", json.loads(data))
-        except ValueError as error:
+            content = cast("object", json.loads(data, parse_constant=_no_constant))
+        except (ValueError, RecursionError) as error:
             raise InputError(f"is not JSON: {error}", file=path) from error
         if not isinstance(content, dict):
             raise InputError("must hold a JSON object", file=path)
@@ -146,6 +146,10 @@ class Finding:
     action: Action | None = None
 
 
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"holds {name}, which is no number")
+
+
 def observe(rule: Rule, documents: Documents) -> Observation:
     """Read what a rule looks at from the documents."""
     content = documents.content(rule.artifact)
@@ -172,14 +176,19 @@ def judge(
 
 
 def conclude(rule: Rule, policy: GatePolicy, target: Target, seen: Observation, finding: Finding) -> Judgement:
-    """Turn a finding into the record for ``target``: severity, waiver and remarks."""
+    """Turn a finding into the record for ``target``: severity, waiver and remarks.
+
+    A waiver covers what would deny. It never hides a mere warning, and a measured abstention that it covers still
+    degrades, because somebody's signature makes the intervals no narrower.
+    """
     required = target in rule.required_for
     status, note = finding.status, finding.note
     severity: Severity = "error" if required and finding.denies else "warning"
     action = finding.action
     waiver = policy.for_target(target).waiver(rule.rule_id)
-    if waiver is not None and status in UNMET:
-        status, severity, action = "waived", "warning", None
+    if waiver is not None and status in UNMET and finding.denies:
+        action = "degrade" if action is not None and status == "fail" else None
+        status, severity = "waived", "warning"
         waived = f"waived until {waiver.until.isoformat()} by {waiver.approver}: {waiver.reason}"
         note = f"{note}; {waived}" if note else waived
     return Judgement(
@@ -206,6 +215,9 @@ def _find(rule: Rule, policy: GatePolicy, documents: Documents, target: Target, 
     mildest = next((limit for _, limit in reversed(limits) if limit is not None), None)
     if rule.switch is not None and not getattr(policy, rule.switch):
         return Finding("not_applicable", mildest, note=f"switched off by the policy ({rule.switch} is false)")
+    if all(limit is None and level.policy_key is not None for level, limit in limits):
+        keys = ", ".join(str(level.policy_key) for level, _ in limits)
+        return Finding("not_applicable", note=f"switched off by the policy ({keys} is null)")
     excluded = rule.excluded
     if excluded is not None and target in excluded.targets and _holds(excluded, documents):
         return Finding("not_applicable", mildest, note=f"applies to {excluded.text} only")
@@ -215,10 +227,6 @@ def _find(rule: Rule, policy: GatePolicy, documents: Documents, target: Target, 
         return _valid(rule, value, mildest)
     if rule.comparator == "empty":
         return _empty(rule, value)
-    switched_off = all(limit is None and level.policy_key is not None for level, limit in limits)
-    if switched_off:
-        keys = ", ".join(str(level.policy_key) for level, _ in limits)
-        return Finding("not_applicable", note=f"switched off by the policy ({keys} is null)")
     for level, limit in limits:
         if limit is None and level.policy_key is not None:
             continue

@@ -82,7 +82,7 @@ class GateEvaluation(Record):
     gates: tuple[GateSummary, ...]
     targets: Mapping[Target, TargetSummary]
     recommended_mode: Target | None = Field(description="highest target whose gates pass; live still needs approval")
-    uncertainty_action: UncertaintyAction | None = Field(description="null when gate 7's inputs are waived")
+    uncertainty_action: UncertaintyAction | None = Field(description="null: nothing was measured, and that is waived")
     recalibration_requested: bool
     notes: tuple[str, ...] = Field(description="keys of the policy that are no longer rules")
 
@@ -194,14 +194,12 @@ def _gate_summaries(
 
 
 def _uncertainty_action(judgements: Sequence[Judgement]) -> UncertaintyAction | None:
-    by_id = {judgement.record.rule_id: judgement for judgement in judgements}
-    if by_id["7.inputs"].record.status == "waived":
-        return None
     actions = {judgement.action for judgement in judgements}
     for action in _GRAVITY:
         if action in actions:
             return action
-    return "pass"
+    statuses = {judgement.record.rule_id: judgement.record.status for judgement in judgements}
+    return None if statuses["7.inputs"] == "waived" else "pass"
 
 
 def denial_reasons(evaluation: GateEvaluation) -> tuple[str, ...]:

@@ -21,6 +21,10 @@ from torghut_assets.gates.rules import RULES_BY_ID
 from torghut_assets.gates.strict_text import parse_text
 from torghut_runtime.canonical import SIGNIFICANT_DIGITS, digest
 from torghut_runtime.errors import InputError
+from torghut_runtime.strategies.catalog import explain
+
+LARGEST_MAGNITUDE = 30
+"""Decimal places before or after the point beyond which a limit is a slip of the keyboard."""
 
 Stricter = Literal["lower", "higher", "true"]
 RollbackCheck = Literal["killSwitchDryRunPassed", "gitopsRevertDryRunPassed", "strategyDisableDryRunPassed"]
@@ -46,6 +50,8 @@ def _decimal(value: object) -> object:
         raise ValueError(f"must be finite, was {value!r}")
     if number is not None and len(number.normalize().as_tuple().digits) > SIGNIFICANT_DIGITS:
         raise ValueError(f"must have at most {SIGNIFICANT_DIGITS} significant digits, was {value!r}")
+    if number and abs(number.adjusted()) > LARGEST_MAGNITUDE:
+        raise ValueError(f"must lie between 1e-{LARGEST_MAGNITUDE} and 1e{LARGEST_MAGNITUDE}, was {value!r}")
     return number
 
 
@@ -98,6 +104,8 @@ def _date_or_time(value: object) -> object:
             return datetime.fromisoformat(value) if "T" in value or " " in value else date.fromisoformat(value)
         except ValueError:
             raise ValueError(f"must be a date, or a time with its zone, was {value!r}") from None
+    if not isinstance(value, date):
+        raise ValueError(f"must be a date, or a time with its zone, was {value!r}")
     return value
 
 
@@ -264,7 +272,7 @@ class GatePolicy(_Strict):
             try:
                 typed[key] = getattr(cls.model_validate({key: value}), key)
             except ValidationError as error:
-                raise ValueError(f"{key} {_message(error.errors()[0])}") from None
+                raise ValueError(f"{key} {explain(error, cls)[0]}") from None
         return typed
 
     @model_validator(mode="after")
@@ -332,10 +340,6 @@ def _nearest(key: str, known: Mapping[str, object] | Sequence[str]) -> str:
     return f"; did you mean {match[0]!r}?" if match else ""
 
 
-def _message(error: Mapping[str, Any]) -> str:
-    return str(error["msg"]).removeprefix("Value error, ")
-
-
 def load_policy(path: Path) -> GatePolicy:
     """Read a gate policy from JSON or YAML (by the file's suffix).
 
@@ -370,9 +374,8 @@ def parse_policy(content: Mapping[Any, object], *, file: Path | None = None) -> 
     try:
         return GatePolicy.model_validate({**known, "retired_keys": tuple(sorted(retired))})
     except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"] if isinstance(part, int) or "[" not in part)
-        raise InputError(_message(first), file=file, field=field or None) from None
+        message, field = explain(error, GatePolicy)
+        raise InputError(message, file=file, field=field) from None
 
 
 def policy_schema() -> dict[str, Any]:
@@ -399,6 +402,11 @@ def lint(path: Path) -> list[str]:
         f"live_overrides.{key} has no effect: the general limit is at least as strict"
         for key, value in policy.live_overrides.items()
         if _stricter_of(getattr(policy, key), value, STRICTER[key]) == getattr(policy, key)
+    ]
+    findings += [
+        f"waiver of {waiver.rule_id} has no effect: the rule only warns"
+        for waiver in policy.waivers
+        if not any(level.denies for level in RULES_BY_ID[waiver.rule_id].levels)
     ]
     findings += [
         f"waiver of {waiver.rule_id} has no effect: only live needs the rule, and live accepts no waivers"

@@ -1,6 +1,10 @@
-"""JSON and YAML texts read strictly: no key twice, no NaN, decimals kept exactly. What they mean is the caller's."""
+"""JSON and YAML texts read strictly: no key twice, no NaN, decimals kept exactly, ``yes`` and ``off`` are no booleans.
+
+What the texts mean is the caller's business.
+"""
 
 import json
+import re
 from decimal import Decimal
 from pathlib import Path
 from typing import NoReturn, cast
@@ -8,6 +12,18 @@ from typing import NoReturn, cast
 import yaml
 
 from torghut_runtime.errors import InputError
+
+
+class _PlainBooleans(yaml.SafeLoader):
+    """YAML in which only ``true`` and ``false`` are booleans, as in JSON."""
+
+
+_PlainBooleans.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:bool"]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+for _first in "tf":
+    _PlainBooleans.yaml_implicit_resolvers[_first].append(("tag:yaml.org,2002:bool", re.compile(r"^(?:true|false)$")))
 
 
 def parse_text(text: str, path: Path) -> object:
@@ -21,10 +37,11 @@ def parse_text(text: str, path: Path) -> object:
 
 def _parse_json(text: str, path: Path) -> object:
     def unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
-        content = dict(pairs)
-        for key in content:
-            if sum(name == key for name, _ in pairs) > 1:
+        content = dict[str, object]()
+        for key, value in pairs:
+            if key in content:
                 raise InputError("key stands twice", file=path, field=key)
+            content[key] = value
         return content
 
     def no_constant(name: str) -> NoReturn:
@@ -34,19 +51,24 @@ def _parse_json(text: str, path: Path) -> object:
         return json.loads(text, parse_float=Decimal, parse_constant=no_constant, object_pairs_hook=unique)
     except json.JSONDecodeError as error:
         raise InputError(f"is not JSON: {error.msg}, column {error.colno}", file=path, row=error.lineno) from error
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"is not JSON that can be read: {error}", file=path) from error
 
 
 def _parse_yaml(text: str, path: Path) -> object:
     try:
-        root = yaml.compose(text, Loader=yaml.SafeLoader)
+        root = yaml.compose(text, Loader=_PlainBooleans)
         if root is not None:
-            _refuse_duplicates(root, path)
-        return cast("object", yaml.safe_load(text))
-    except yaml.YAMLError as error:
+            _refuse_duplicates(root, path, set())
+        return cast("object", yaml.load(text, Loader=_PlainBooleans))  # noqa: S506 - a subclass of the safe loader
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise InputError(f"is not YAML: {' '.join(str(error).split())}", file=path) from error
 
 
-def _refuse_duplicates(node: yaml.Node, path: Path) -> None:
+def _refuse_duplicates(node: yaml.Node, path: Path, visited: set[int]) -> None:
+    if id(node) in visited:
+        return
+    visited.add(id(node))
     if isinstance(node, yaml.MappingNode):
         seen = set[str]()
         for key, value in cast("list[tuple[yaml.Node, yaml.Node]]", node.value):
@@ -54,7 +76,7 @@ def _refuse_duplicates(node: yaml.Node, path: Path) -> None:
             if name in seen:
                 raise InputError("key stands twice", file=path, row=key.start_mark.line + 1, field=name)
             seen.add(name)
-            _refuse_duplicates(value, path)
+            _refuse_duplicates(value, path, visited)
     elif isinstance(node, yaml.SequenceNode):
         for item in cast("list[yaml.Node]", node.value):
-            _refuse_duplicates(item, path)
+            _refuse_duplicates(item, path, visited)

@@ -39,7 +39,7 @@ def approval_fault(presented: PresentedApproval | None, run_id: str, target: Tar
     """
     if presented is None or not presented.token.strip():
         return "approval_token_missing"
-    shown = sha256_hex(presented.token.encode())
+    shown = sha256_hex(presented.token.encode(errors="surrogateescape"))
     matching = [grant for grant in presented.grants if hmac.compare_digest(grant.token_sha256, shown)]
     bound = [grant for grant in matching if grant.run_id == run_id and grant.target == target]
     if not bound:

@@ -26,7 +26,7 @@ def _open_rules(records: Sequence[RuleRecord]) -> str:
 
 @dg.multi_asset_check(
     name="prerequisites",
-    specs=[candidate_check("promotion_prerequisites", PREREQUISITES, "What bundle and candidate must be, beside gates")],
+    specs=[candidate_check("promotion_prerequisites", PREREQUISITES, "What bundle and candidate must be")],
     ins={"report": dg.AssetIn(PREREQUISITES)},
 )
 def prerequisites_check(report: PromotionPrerequisites) -> dg.AssetCheckResult:
@@ -79,7 +79,7 @@ def decision_check(decision: PromotionDecision, project: ProjectResource) -> dg.
             "rules_in_time": rule_table(decision.records),
             "policy_sha256": decision.policy.sha256,
             "run_id": decision.run_id,
-            "tear_sheet": dg.MetadataValue.path(
+            "tear_sheet": dg.PathMetadataValue(
                 str(project.bundle_folder(decision.name) / "backtest" / "tearsheet.html")
             ),
         },

@@ -277,4 +277,4 @@ def _scalar(text: str, *, indent: int) -> str:
         same = yaml.safe_load(probe) == {"key": text}
     except yaml.YAMLError:
         same = False
-    return block if same else json.dumps(text)
+    return block if same else yaml.safe_dump(text, default_style='"', width=10**9)

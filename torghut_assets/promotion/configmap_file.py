@@ -9,6 +9,7 @@ import os
 import tempfile
 from pathlib import Path
 
+from torghut_assets.directory_exchange import sync_directory
 from torghut_assets.promotion.configmap import apply_patch
 from torghut_runtime.canonical import sha256_hex
 from torghut_runtime.errors import InputError
@@ -35,6 +36,7 @@ def apply_in_place(configmap: Path, patch: Path) -> None:
         PatchRefusedError: the patch was made for another base or another ConfigMap.
         InputError: one of the files cannot be read, or is not what it should be.
     """
+    configmap = configmap.resolve()
     source = read_text(configmap)
     applied = apply_patch(source, read_text(patch)).encode()
     kept = _kept(configmap, applied)
@@ -50,6 +52,7 @@ def revert_in_place(configmap: Path) -> None:
     Raises:
         InputError: nothing was applied, or the file was edited since.
     """
+    configmap = configmap.resolve()
     kept = _kept(configmap, read_text(configmap).encode())
     if not kept.is_file():
         raise InputError("holds no applied patch, or was edited since; nothing was changed", file=configmap)
@@ -71,6 +74,7 @@ def _replace(path: Path, data: bytes) -> None:
             os.fsync(stream.fileno())
         staged.chmod(mode)
         staged.replace(path)
+        sync_directory(path.parent)
     except BaseException:
         staged.unlink(missing_ok=True)
         raise

@@ -37,6 +37,7 @@ PREREQUISITES_PATH = "gates/promotion-prerequisites.json"
 READINESS_PATH = "gates/rollback-readiness.json"
 DECISION_PATH = "gates/promotion-decision.json"
 WAIVER_EXPIRED = "waiver_expired"
+DIGEST_MISMATCH = "required_artifact_digest_mismatch"
 
 PromotionAction = Literal["promote", "hold", "deny"]
 _APPROVAL = RULES_BY_ID["5.approval"]
@@ -117,7 +118,7 @@ def decide_promotion(
 
     Args:
         policy: the policy that the evaluation was judged by.
-        documents: the documents that the evaluation read.
+        documents: the documents that the evaluation read; any other bytes are a reason to deny.
         evaluation: the gates.
         prerequisites: judged for the same run and target.
         readiness: judged for the same run and target.
@@ -134,13 +135,9 @@ def decide_promotion(
     everything = (*evaluation.records, *prerequisites.records, *readiness.records, *records)
     waivers = _used_waivers(policy, everything, now)
     gates_passed = evaluation.targets[target].passes
-    reasons = {
-        *denial_reasons(evaluation),
-        *_denying(prerequisites.records),
-        *_denying(readiness.records),
-        *_denying(records),
-        *(WAIVER_EXPIRED for waiver in waivers if waiver.expired),
-    }
+    reasons = set(standing_reasons(evaluation, prerequisites, readiness, records, waivers))
+    if known.digests != evaluation.inputs:
+        reasons.add(DIGEST_MISMATCH)
     eligible = gates_passed and not reasons
     action: PromotionAction = "deny" if not eligible else "hold" if target == "shadow" else "promote"
     degraded = evaluation.uncertainty_action == "degrade"
@@ -181,6 +178,22 @@ def decided_on(
         PREREQUISITES_PATH: sha256_hex(canonical_json(prerequisites)),
         READINESS_PATH: sha256_hex(canonical_json(readiness)),
     }
+
+
+def standing_reasons(
+    evaluation: GateEvaluation,
+    prerequisites: PromotionPrerequisites,
+    readiness: RollbackReadiness,
+    records: Sequence[RuleRecord],
+    waivers: Iterable[UsedWaiver],
+) -> Iterable[str]:
+    """Every reason code in the reports and in the rules judged in time that denies, in no order."""
+    yield from denial_reasons(evaluation)
+    for record in (*prerequisites.records, *readiness.records, *records):
+        if record.denies and record.reason_code is not None:
+            yield record.reason_code
+    if any(waiver.expired for waiver in waivers):
+        yield WAIVER_EXPIRED
 
 
 def _same_run(
@@ -227,10 +240,6 @@ def _approval_record(policy: GatePolicy, target: Target, fault: str | None) -> R
         finding = Finding("missing" if fault == _APPROVAL.code_when_missing else "fail", reason_code=fault)
     reference = EvidenceReference(artifact=_APPROVAL.artifact, sha256=None, pointer=_APPROVAL.pointer)
     return conclude(_APPROVAL, policy, target, Observation(fault is None, reference), finding).record
-
-
-def _denying(records: Sequence[RuleRecord]) -> set[str]:
-    return {record.reason_code for record in records if record.denies and record.reason_code is not None}
 
 
 def _warnings(records: Sequence[RuleRecord]) -> tuple[str, ...]:

@@ -45,14 +45,14 @@ def judge_prerequisites(
     """Judge the prerequisites for the target that ``evaluation`` was made for.
 
     Args:
-        policy: names the required artifacts.
+        policy: names the required artifacts; what the gates were judged on is required anyway.
         evaluation: the stored gate evaluation; its inputs say which bytes were judged.
         documents: the documents that the evaluation read.
         artifacts: sha256 of the bytes of every file that the bundle holds now, by path.
     """
     known = Documents(documents)
     judged = {**evaluation.inputs, GATE_EVALUATION: sha256_hex(canonical_json(evaluation))}
-    absent = sorted(path for path in policy.promotion_required_artifacts if path not in artifacts)
+    absent = sorted(path for path in {*policy.promotion_required_artifacts, *judged} if path not in artifacts)
     changed = sorted(path for path, sha256 in judged.items() if path in artifacts and artifacts[path] != sha256)
     bundle = EvidenceReference(artifact="bundle", sha256=None, pointer="")
     given = {

@@ -8,10 +8,13 @@ from collections.abc import Sequence
 from torghut_assets.gates.engine import Document
 from torghut_assets.gates.evaluation import GateEvaluation, denial_reasons, evaluate_gates
 from torghut_assets.gates.policy import GatePolicy
-from torghut_assets.promotion.decision import PromotionDecision, decided_on
+from torghut_assets.promotion.decision import DIGEST_MISMATCH, PromotionDecision, decided_on, standing_reasons
 from torghut_assets.promotion.prerequisites import PromotionPrerequisites
 from torghut_assets.promotion.readiness import RollbackReadiness
 from torghut_runtime.canonical import digest
+from torghut_runtime.errors import InputError
+
+NOT_REPRODUCED = "gate_evaluation_not_reproduced"
 
 
 def publication_refusals(
@@ -26,11 +29,12 @@ def publication_refusals(
 ) -> tuple[str, ...]:
     """Reason codes for which no patch may be published, sorted; empty when it may.
 
-    Beside the decision's own reasons: ``promotion_not_decided`` (the decision holds), ``gate_policy_changed``,
-    ``required_artifact_digest_mismatch`` (an artifact is not the one that was decided on) and
+    Beside the reasons of the decision and of the reports it rests on: ``promotion_not_decided`` (the decision holds),
+    ``gate_policy_changed``, ``required_artifact_digest_mismatch`` (an artifact is not the one that was decided on) and
     ``gate_evaluation_not_reproduced`` (the stored evidence gives another evaluation).
     """
-    refusals = set(decision.reasons)
+    rest = standing_reasons(evaluation, prerequisites, readiness, decision.records, decision.waivers)
+    refusals = {*decision.reasons, *rest}
     if decision.action != "promote" and not refusals:
         refusals.add("promotion_not_decided")
     if policy.digest != decision.policy.sha256:
@@ -38,10 +42,13 @@ def publication_refusals(
     present = {**{item.path: item.sha256 for item in documents}, **decided_on(evaluation, prerequisites, readiness)}
     tampered = [item.path for item in documents if digest_of(item) != item.sha256]
     if present != decision.inputs or tampered:
-        refusals.add("required_artifact_digest_mismatch")
-    again = evaluate_gates(policy, documents, decision.promotion_target, code_version=code_version)
+        refusals.add(DIGEST_MISMATCH)
+    try:
+        again = evaluate_gates(policy, documents, decision.promotion_target, code_version=code_version)
+    except InputError:
+        return tuple(sorted({*refusals, NOT_REPRODUCED}))
     if digest(again) != digest(evaluation):
-        refusals.update(("gate_evaluation_not_reproduced", *denial_reasons(again)))
+        refusals.update((NOT_REPRODUCED, *denial_reasons(again)))
     return tuple(sorted(refusals))
 
 

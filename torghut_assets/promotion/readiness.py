@@ -102,12 +102,17 @@ def judge_readiness_in_time(
     """
     reference = _reference(_TIME, documents)
     times = [
-        _moment(resolve(documents.content(EVIDENCE), f"/drills/{ROLLBACK_CHECKS[check]}/completed_at"), now)
+        _moment(resolve(documents.content(EVIDENCE), f"/drills/{ROLLBACK_CHECKS[check]}/completed_at"))
         for check in policy.rollback_required_checks
     ]
     known = [moment for moment in times if moment is not None]
-    if len(known) < len(times):
-        finding = Finding("missing", reason_code=_TIME.code_when_missing, note="absent, unreadable or in the future")
+    if any(moment > now for moment in known):
+        latest = max(known).isoformat()
+        finding = Finding("fail", reason_code=_TIME.levels[0].reason_code, note="a time stamp in the future")
+        stamp = conclude(_TIME, policy, target, Observation(latest, reference), finding)
+        age = None
+    elif len(known) < len(times):
+        finding = Finding("missing", reason_code=_TIME.code_when_missing, note="absent or unreadable")
         stamp = conclude(_TIME, policy, target, Observation(None, reference), finding)
         age = None
     else:
@@ -134,11 +139,9 @@ def _reference(rule: Rule, documents: Documents) -> EvidenceReference:
     return EvidenceReference(artifact=rule.artifact, sha256=documents.sha256(rule.artifact), pointer=rule.pointer)
 
 
-def _moment(value: object, now: datetime) -> datetime | None:
+def _moment(value: object) -> datetime | None:
     try:
         moment = datetime.fromisoformat(value) if isinstance(value, str) else None
     except ValueError:
         return None
-    if moment is None or moment.tzinfo is None or moment > now:
-        return None
-    return moment
+    return None if moment is None or moment.tzinfo is None else moment

@@ -9,9 +9,9 @@ from typing import Any, Literal, cast
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
-from torghut_runtime.risk.costs import CostModel
 
 from torghut_runtime.errors import InputError
+from torghut_runtime.risk.costs import CostModel
 
 Objective = Literal["sharpe_annualized", "net_pnl", "return_over_drawdown"]
 
@@ -71,7 +71,7 @@ def load_settings(path: Path | None) -> ResearchSettings:
     if path is None:
         return ResearchSettings()
     try:
-        content = cast("Any", yaml.safe_load(path.read_text(encoding="utf-8")))
+        content: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"cannot be read: {error}", file=path) from error
     except yaml.YAMLError as error:

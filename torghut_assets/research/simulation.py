@@ -14,14 +14,14 @@ from typing import Any
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
-from torghut_runtime.market.calendar import TradingCalendar
-from torghut_runtime.strategies.decide import REASONS
-from torghut_runtime.strategies.registry import BoundStrategy
 
 from torghut_assets.research import simulation_tables as tables
 from torghut_assets.research.settings import ResearchSettings
 from torghut_assets.research.simulation_loop import simulation_loop
 from torghut_runtime.compiled import Integers, Matrix, Vector, functions_as_arguments
+from torghut_runtime.market.calendar import TradingCalendar
+from torghut_runtime.strategies.decide import REASONS
+from torghut_runtime.strategies.registry import BoundStrategy
 
 DECISION_REASONS: dict[int, str] = {
     **REASONS,
@@ -46,9 +46,7 @@ class Window:
 class _Rows:
     start: int
     end: int
-    warm: int
     opens: Integers
-    first_bar: NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -66,9 +64,7 @@ class MarketArrays:
     rows: Matrix
     row_ids: NDArray[np.int64]
     _features: dict[tuple[str, ...], Matrix] = field(default_factory=dict[tuple[str, ...], Matrix], repr=False)
-    _windows: dict[tuple[date, date, int], _Rows] = field(
-        default_factory=dict[tuple[date, date, int], _Rows], repr=False
-    )
+    _windows: dict[tuple[date, date], _Rows] = field(default_factory=dict[tuple[date, date], _Rows], repr=False)
 
     def features(self, columns: Sequence[str]) -> Matrix:
         """The named feature columns side by side, C-contiguous."""
@@ -80,26 +76,21 @@ class MarketArrays:
             self._features[key] = matrix
         return self._features[key]
 
-    def window_rows(self, window: Window, warmup_bars: int) -> _Rows:
-        """Row range of a window, the row its warm-up begins at, and its rows by time of open."""
-        key = (window.first_session, window.last_session, warmup_bars)
+    def window_rows(self, window: Window) -> _Rows:
+        """Row range of a window and its rows by time of open."""
+        key = (window.first_session, window.last_session)
         if key not in self._windows:
-            self._windows[key] = self._find_rows(window, warmup_bars)
+            self._windows[key] = self._find_rows(window)
         return self._windows[key]
 
-    def _find_rows(self, window: Window, warmup_bars: int) -> _Rows:
+    def _find_rows(self, window: Window) -> _Rows:
         session = self.row_ids[:, tables.SESSION]
         first = int(np.searchsorted(_ordinals(self.sessions), window.first_session.toordinal(), side="left"))
         last = int(np.searchsorted(_ordinals(self.sessions), window.last_session.toordinal(), side="right"))
         start = int(np.searchsorted(session, first, side="left"))
         end = int(np.searchsorted(session, last, side="left"))
-        n_timeframes = len(self.timeframes)
-        pair = self.row_ids[:start, tables.SYMBOL] * n_timeframes + self.row_ids[:start, tables.TIMEFRAME]
-        counts = np.bincount(pair, minlength=len(self.symbols) * n_timeframes).astype(np.int64)
-        wanted = self.row_ids[:start, tables.BAR_NO] >= counts[pair] - warmup_bars
-        warm = int(np.argmax(wanted)) if wanted.any() else start
         opens = np.argsort(self.row_ids[start:end, tables.OPEN_AT], kind="stable").astype(np.int64) + start
-        return _Rows(start, end, warm, opens, counts.reshape(len(self.symbols), n_timeframes))
+        return _Rows(start, end, opens)
 
 
 @dataclass(frozen=True)
@@ -132,13 +123,19 @@ class SimulationResult:
     def session_dates(self) -> tuple[date, ...]:
         """The sessions that :attr:`session_returns` belong to."""
         rows = self.mark_table[self._session_ends, tables.E_ROW].astype(np.int64)
-        return tuple(self.market.sessions[index] for index in self.market.row_ids[rows, tables.SESSION])
+        sessions: list[int] = self.market.row_ids[rows, tables.SESSION].tolist()
+        return tuple(self.market.sessions[index] for index in sessions)
+
+    @cached_property
+    def mark_sessions(self) -> Integers:
+        """Position in the market's sessions of every row of the mark table."""
+        return self.market.row_ids[self.mark_table[:, tables.E_ROW].astype(np.int64), tables.SESSION]
 
     @cached_property
     def _session_ends(self) -> NDArray[np.int64]:
         if len(self.mark_table) == 0:
             return np.empty(0, dtype=np.int64)
-        session = self.market.row_ids[self.mark_table[:, tables.E_ROW].astype(np.int64), tables.SESSION]
+        session = self.mark_sessions
         return np.append(np.flatnonzero(np.diff(session)), len(session) - 1).astype(np.int64)
 
     @cached_property
@@ -263,7 +260,7 @@ def simulate(
     ordered = sorted(strategies, key=lambda each: (each.entry.priority, each.entry.strategy_id))
     if not ordered or not market.symbols:
         return _nothing(market, ordered, opening_cash, fold)
-    found = market.window_rows(window, max(each.warmup_bars for each in ordered))
+    found = market.window_rows(window)
     if found.start >= found.end:
         return _nothing(market, ordered, opening_cash, fold)
     columns = [column for each in ordered for column in each.feature_columns]
@@ -283,8 +280,7 @@ def simulate(
             rules,
             tuple(each.step for each in ordered),
             found.opens,
-            np.array([found.start, found.end, found.warm], dtype=np.int64),
-            found.first_bar,
+            np.array([found.start, found.end], dtype=np.int64),
         )
     names = tuple(each.entry.strategy_id for each in ordered)
     return SimulationResult(

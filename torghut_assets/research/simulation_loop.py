@@ -28,7 +28,6 @@ from torghut_assets.research.simulation_account import (
 from torghut_assets.research.simulation_decisions import act, ask, concerns, read_position
 from torghut_assets.research.simulation_fills import close_out, fill_opens
 from torghut_assets.research.simulation_tables import (
-    BAR_NO,
     CLOSE,
     CLOSE_AT,
     CLOSE_OUT,
@@ -49,9 +48,7 @@ from torghut_assets.research.simulation_tables import (
     STATE_N,
     SYMBOL,
     TIMEFRAME,
-    WARM_ROW,
     WARMUP,
-    IntegerMatrix,
     Market,
     Rules,
     Step,
@@ -62,7 +59,6 @@ from torghut_runtime.compiled import (
     Vector,
     float64,
     int64,
-    integer_matrix,
     integers,
     kernel,
     matrix,
@@ -77,18 +73,36 @@ def _warm_up(
     market: Market,
     rules: Rules,
     steps: tuple[Step, ...],
-    window: Integers,
-    first_bar: IntegerMatrix,
+    start: int,
     pos: Vector,
     memory: Vector,
     out: Vector,
 ) -> None:
-    """Show the bars before the window to the strategies, without a position; what they say is ignored."""
-    for row in range(window[WARM_ROW], window[START_ROW]):
+    """Show each strategy its last valid bars before the window, without a position; what it says is ignored.
+
+    A bar that lacks a required feature is none of them, so a gap before the window does not shorten the warm-up.
+    """
+    n = len(steps)
+    shown = np.zeros(rules.universe.shape, dtype=np.int64)
+    begins = np.full(rules.universe.shape, start, dtype=np.int64)
+    open_ended = 0
+    for k in range(n):
+        if rules.layout[k, WARMUP] > 0:
+            open_ended += int(np.sum(rules.universe[k]))
+    first = start
+    while first > 0 and open_ended > 0:
+        first -= 1
+        symbol = market.ids[first, SYMBOL]
+        for k in range(n):
+            if shown[k, symbol] < rules.layout[k, WARMUP] and concerns(market, rules, k, first, symbol):
+                shown[k, symbol] += 1
+                begins[k, symbol] = first
+                if shown[k, symbol] == rules.layout[k, WARMUP]:
+                    open_ended -= 1
+    for row in range(first, start):
         symbol = market.ids[row, SYMBOL]
-        bars_to_go = first_bar[symbol, market.ids[row, TIMEFRAME]] - market.ids[row, BAR_NO]
-        for k in range(len(steps)):
-            if bars_to_go <= rules.layout[k, WARMUP] and concerns(market, rules, k, row, symbol):
+        for k in range(n):
+            if begins[k, symbol] <= row and concerns(market, rules, k, row, symbol):
                 ask(steps[k], market, rules, k, row, symbol, pos, memory, out)
 
 
@@ -134,7 +148,6 @@ def _run(
     steps: tuple[Step, ...],
     opens: Integers,
     window: Integers,
-    first_bar: IntegerMatrix,
 ) -> tuple[Matrix, Matrix, Matrix, Integers, int, float]:
     n = len(steps)
     n_symbols = rules.universe.shape[1]
@@ -161,7 +174,7 @@ def _run(
     n_fills = 0
     n_marks = 0
 
-    _warm_up(market, rules, steps, window, first_bar, pos, memory, out)
+    _warm_up(market, rules, steps, window[START_ROW], pos, memory, out)
     next_open = 0
     row = window[START_ROW]
     session = -1
@@ -217,13 +230,12 @@ _LOOPS: dict[int, Any] = {}
 def simulation_loop(strategies: int) -> Any:
     """The event loop for a number of strategies; compiled once for each number and cached on disk.
 
-    It takes a :class:`Market`, :class:`Rules`, the step functions as a tuple, the window's row indices by time of open,
-    the window (first row, end row, row at which the warm-up begins) and (symbols, timeframes) the number of bars
-    before it. It returns the tables of decisions, fills and marks, per strategy the number of invalid step outputs,
-    the number of orders and the closing cash.
+    It takes a :class:`Market`, :class:`Rules`, the step functions as a tuple, the window's row indices by time of open
+    and the window (first row, end row). It returns the tables of decisions, fills and marks, per strategy the number of
+    invalid step outputs, the number of orders and the closing cash.
     """
     if strategies not in _LOOPS:
         result = tuple_of(matrix, matrix, matrix, integers, int64, float64)
         steps = tuple_of(*[STEP_TYPE] * strategies)
-        _LOOPS[strategies] = kernel(result(MARKET, RULES, steps, integers, integers, integer_matrix))(_run)
+        _LOOPS[strategies] = kernel(result(MARKET, RULES, steps, integers, integers))(_run)
     return _LOOPS[strategies]

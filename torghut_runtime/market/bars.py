@@ -25,6 +25,8 @@ _ALIASES: Final = {"date": "ts", "timestamp": "ts", "adj_close": "adjusted_close
 """Other names under which public data sets carry a column."""
 _ROW: Final = "_row"
 _MOST_OF_A_DAY: Final = 20 * 3600
+_LONG_WEEKEND: Final = 5 * 86_400
+"""Weekly and monthly bars are none of ours, and must not be taken for daily ones."""
 
 
 @dataclass(frozen=True)
@@ -81,8 +83,8 @@ def bars_from_frame(table: pl.DataFrame, timeframe: str | None = None) -> BarSet
         if name in table.columns
     )
     _check_values(table)
-    table = table.with_row_index(_ROW).sort("symbol", "ts", maintain_order=True)
     _check_order(table)
+    table = table.with_row_index(_ROW).sort("symbol", "ts", maintain_order=True)
     timeframe = _checked_timeframe(table, timeframe) if timeframe else _inferred_timeframe(table)
     adjusted = "adjusted_close" in table.columns
     frame = _adjust(table) if adjusted else table.with_columns(adjustment_factor=pl.lit(1.0))
@@ -181,17 +183,14 @@ def _check_values(table: pl.DataFrame) -> None:
 
 
 def _check_order(table: pl.DataFrame) -> None:
-    """``table`` is sorted by symbol and time, in the file's order where times are equal."""
-    same_symbol = pl.col("symbol") == pl.col("symbol").shift()
-    bad = table.filter(
-        same_symbol & ((pl.col("ts") == pl.col("ts").shift()) | (pl.col(_ROW) < pl.col(_ROW).shift()))
-    ).sort(_ROW)
-    if bad.height:
-        row = bad.row(0, named=True)
-        message = f"times of a symbol must increase from row to row, {row['symbol']} has {row['ts'].isoformat()} again"
-        later = f"times of a symbol must increase from row to row, {row['symbol']} goes back to {row['ts'].isoformat()}"
-        repeated = table.filter((pl.col("symbol") == row["symbol"]) & (pl.col("ts") == row["ts"])).height > 1
-        raise InputError(message if repeated else later, row=int(row[_ROW]) + 1, field="ts")
+    """``table`` is in the file's order."""
+    before = table.select(pl.col("ts").shift().over("symbol")).to_series()
+    row = (table["ts"] <= before).fill_null(value=False).arg_max()
+    if row is None or before[row] is None or table["ts"][row] > before[row]:
+        return
+    symbol, at = table["symbol"][row], table["ts"][row].isoformat()
+    fault = f"{symbol} has {at} again" if table["ts"][row] == before[row] else f"{symbol} goes back to {at}"
+    raise InputError(f"times of a symbol must increase from row to row, {fault}", row=row + 1, field="ts")
 
 
 def _distances(table: pl.DataFrame) -> pl.DataFrame:
@@ -243,7 +242,7 @@ def _inferred_timeframe(table: pl.DataFrame) -> str:
 
 
 def _timeframe_of(step: float) -> str | None:
-    if step >= _MOST_OF_A_DAY:
+    if _MOST_OF_A_DAY <= step <= _LONG_WEEKEND:
         return DAILY
     return next((name for name, seconds in TIMEFRAMES.items() if seconds == step), None)
 

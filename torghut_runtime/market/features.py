@@ -59,6 +59,19 @@ FEATURES: Final[tuple[str, ...]] = (
 )
 """Names in the order of every feature row; all are float64, NaN means missing."""
 
+FEATURE_WARMUP_BARS: Final[dict[str, int]] = {
+    "ema12": 11,
+    "ema26": 25,
+    "macd": 25,
+    "macd_signal": 33,
+    "macd_hist": 33,
+    "rsi14": 14,
+    "boll_mid": 19,
+    "boll_upper": 19,
+    "boll_lower": 19,
+}
+"""Bars of a symbol before a computed feature exists; features that are not listed exist from the first bar on."""
+
 REGIME_LABELS: Final[dict[str, float]] = {"unknown": 0.0, "trend": 1.0, "mean_revert": 2.0, "range": 3.0}
 QUALITY_FLAGS: Final[dict[str, float]] = {"ok": 0.0, "backfill": 1.0, "late": 2.0}
 """Ordinals of the two labels among the features."""
@@ -299,8 +312,8 @@ def compute_features(frame: pl.DataFrame) -> pl.DataFrame:
     timeframes = sorted(frame["timeframe"].unique())
     symbols = sorted(frame["symbol"].unique())
     series = frame.select(
-        pl.col("symbol").replace_strict(symbols, range(len(symbols)), return_dtype=pl.Int64) * len(timeframes)
-        + pl.col("timeframe").replace_strict(timeframes, range(len(timeframes)), return_dtype=pl.Int64)
+        pl.col("symbol").cast(pl.Enum(symbols)).to_physical().cast(pl.Int64) * len(timeframes)
+        + pl.col("timeframe").cast(pl.Enum(timeframes)).to_physical().cast(pl.Int64)
     )
     fields = frame.lazy().select(**_bar_fields(frame.columns)).collect()
     bars = np.empty((len(BAR_FIELDS), frame.height))

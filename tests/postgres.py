@@ -1,0 +1,62 @@
+"""PostgreSQL for tests: one embedded server per test session, one migrated database per test."""
+
+import secrets
+import shutil
+import socket
+import tempfile
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+
+import sqlalchemy as sa
+
+from torghut_runtime.settings import embedded_dsn
+from torghut_runtime.storage.database import connect, create_engine
+from torghut_runtime.storage.embedded import EmbeddedServer
+from torghut_runtime.storage.migrations import migrate
+
+TEMPLATE = "torghut_template"
+
+
+def free_port() -> int:
+    """A port of 127.0.0.1 that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextmanager
+def open_folder() -> Generator[Path]:
+    """A temporary folder that other users can enter: as root the server runs as one of them."""
+    folder = Path(tempfile.mkdtemp(prefix="torghut-postgres-"))
+    folder.chmod(0o755)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder)
+
+
+@contextmanager
+def session_server() -> Generator[int]:
+    """A server whose data may be lost, with a migrated template; yields its port."""
+    with open_folder() as folder, EmbeddedServer.at(folder / "postgres", durable=False).used(free_port()) as port:
+        _administer(port, f"CREATE DATABASE {TEMPLATE}")
+        migrate(create_engine(embedded_dsn(port, TEMPLATE)))
+        yield port
+
+
+@contextmanager
+def new_database(port: int, template: str = TEMPLATE) -> Generator[str]:
+    """A database of its own, dropped at the end with whoever is still connected; yields its URL."""
+    name = f"test_{secrets.token_hex(8)}"
+    _administer(port, f"CREATE DATABASE {name} TEMPLATE {template}")
+    try:
+        yield embedded_dsn(port, name)
+    finally:
+        _administer(port, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+def _administer(port: int, statement: str) -> None:
+    engine = create_engine(embedded_dsn(port)).execution_options(isolation_level="AUTOCOMMIT")
+    with connect(engine) as connection:
+        connection.execute(sa.text(statement))

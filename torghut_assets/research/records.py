@@ -1,0 +1,496 @@
+"""What research leaves in the database: candidates, runs, folds, stress cases, trials, promotions.
+
+Rows are immutable, and keyed by what determines them (contract ``lane.md`` 8): recording the same thing again adds
+nothing, recording another thing under the same key is refused. Every function works in the caller's transaction where
+there is one. What the numbers mean is the business of those who compute them; the ledger is
+``torghut_runtime.storage.ledger``.
+"""
+
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Any, Literal, cast
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import insert
+
+from torghut_runtime.canonical import canonical_value, digest
+from torghut_runtime.errors import TorghutError
+from torghut_runtime.storage import ledger
+from torghut_runtime.storage.database import transaction
+from torghut_runtime.storage.tables import (
+    research_candidates,
+    research_fold_metrics,
+    research_promotions,
+    research_runs,
+    research_stress_metrics,
+    research_trials,
+)
+
+Action = Literal["promote", "hold", "deny"]
+
+
+class RecordConflictError(TorghutError):
+    """Something else is on record under this key: the inputs' identity or the record itself has been tampered with."""
+
+
+@dataclass(frozen=True)
+class CandidateRecord:
+    """A candidate; ``created_at`` is the database's clock where it is left out."""
+
+    candidate_id: str
+    name: str
+    dataset_id: str
+    spec: Mapping[str, Any]
+    created_at: datetime | None = None
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """An evaluation with the first verdict on it; ``report`` holds the summary metrics of the evaluation report.
+
+    Later verdicts on the same evaluation, which differ only because time has passed, are in the ledger.
+    """
+
+    run_id: str
+    candidate_id: str
+    policy_sha256: str
+    evidence_sha256: str
+    code_version: str
+    promotion_target: str
+    recommended_mode: str | None
+    action: Action
+    reasons: tuple[str, ...]
+    report: Mapping[str, Any]
+    ledger_seq: int | None = None
+
+
+@dataclass(frozen=True)
+class FoldRecord:
+    """One fold of a run: first and last bar time of both windows (UTC), the chosen parameters, and metrics."""
+
+    fold: int
+    train_start: datetime
+    train_end: datetime
+    test_start: datetime
+    test_end: datetime
+    parameters: Mapping[str, Any]
+    in_sample: Mapping[str, Any]
+    out_of_sample: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class StressRecord:
+    """One stress case of a run."""
+
+    stress_case: str
+    metrics: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class RunSummary:
+    """A recorded run with its candidate, as lists and comparisons show it."""
+
+    name: str
+    candidate_id: str
+    run_id: str
+    dataset_id: str
+    policy_sha256: str
+    evidence_sha256: str
+    code_version: str
+    promotion_target: str
+    recommended_mode: str | None
+    action: Action
+    reasons: tuple[str, ...]
+    report: Mapping[str, Any]
+    ledger_seq: int | None
+    recorded_at: datetime
+
+
+@dataclass(frozen=True)
+class TrialKey:
+    """What trials have in common that count together; the span's two dates (UTC) are both part of it."""
+
+    family: str
+    timeframe: str
+    symbols: tuple[str, ...]
+    span_start: date
+    span_end: date
+
+
+@dataclass(frozen=True)
+class TrialRecord:
+    """One evaluated configuration; the Sharpe ratio is per period and ``None`` where it is undefined."""
+
+    family: str
+    timeframe: str
+    symbols: tuple[str, ...]
+    parameters: Mapping[str, Any]
+    span_start: date
+    span_end: date
+    sharpe_per_period: float | None
+    n_observations: int
+
+    @property
+    def parameters_sha256(self) -> str:
+        """Digest of the parameters as canonical JSON."""
+        return digest(self.parameters)
+
+
+@dataclass(frozen=True)
+class TrialsOnRecord:
+    """How many different configurations were tried, and how far apart their Sharpe ratios are (variance, ddof 1)."""
+
+    count: int
+    sharpe_variance: float | None
+
+
+@dataclass(frozen=True)
+class Champion:
+    """The candidate that a strategy was last promoted with."""
+
+    strategy: str
+    candidate_id: str
+    run_id: str
+    target: str
+    ledger_seq: int
+    promoted_at: datetime
+
+
+def record_candidate(connection: sa.Connection, record: CandidateRecord) -> bool:
+    """Record a candidate; whether it is new.
+
+    Raises:
+        RecordConflictError: the id is on record with other content.
+    """
+    values = {
+        "candidate_id": record.candidate_id,
+        "name": record.name,
+        "dataset_id": record.dataset_id,
+        "spec": canonical_value(record.spec),
+    }
+    when = {} if record.created_at is None else {"created_at": record.created_at}
+    return _add(connection, research_candidates, [{**values, **when}], compared=tuple(values)) == 1
+
+
+def record_run(connection: sa.Connection, record: RunRecord) -> bool:
+    """Record a run of a recorded candidate; whether it is new. A known run keeps its first verdict.
+
+    Raises:
+        RecordConflictError: the id is on record with another candidate, policy, evidence, code or report.
+    """
+    values = {
+        "run_id": record.run_id,
+        "candidate_id": record.candidate_id,
+        "policy_sha256": record.policy_sha256,
+        "evidence_sha256": record.evidence_sha256,
+        "code_version": record.code_version,
+        "report": canonical_value(record.report),
+    }
+    verdict = {
+        "promotion_target": record.promotion_target,
+        "recommended_mode": record.recommended_mode,
+        "action": record.action,
+        "reasons": list(record.reasons),
+        "ledger_seq": record.ledger_seq,
+    }
+    return _add(connection, research_runs, [{**values, **verdict}], compared=tuple(values)) == 1
+
+
+def record_folds(connection: sa.Connection, run_id: str, records: Sequence[FoldRecord]) -> int:
+    """Record the folds of a recorded run; how many are new.
+
+    Raises:
+        RecordConflictError: a fold of this run is on record with other content.
+    """
+    rows = [
+        {
+            "run_id": run_id,
+            "fold": record.fold,
+            "train_start": record.train_start,
+            "train_end": record.train_end,
+            "test_start": record.test_start,
+            "test_end": record.test_end,
+            "parameters": canonical_value(record.parameters),
+            "in_sample": canonical_value(record.in_sample),
+            "out_of_sample": canonical_value(record.out_of_sample),
+        }
+        for record in records
+    ]
+    return _add(connection, research_fold_metrics, rows, compared=tuple(rows[0]) if rows else ())
+
+
+def record_stress(connection: sa.Connection, run_id: str, records: Sequence[StressRecord]) -> int:
+    """Record the stress cases of a recorded run; how many are new.
+
+    Raises:
+        RecordConflictError: a case of this run is on record with other content.
+    """
+    rows = [
+        {"run_id": run_id, "stress_case": record.stress_case, "metrics": canonical_value(record.metrics)}
+        for record in records
+    ]
+    return _add(connection, research_stress_metrics, rows, compared=tuple(rows[0]) if rows else ())
+
+
+def _add(
+    connection: sa.Connection, table: sa.Table, rows: Sequence[Mapping[str, Any]], *, compared: Sequence[str]
+) -> int:
+    """Insert the rows whose key is new and compare the others with what is on record; returns how many are new."""
+    keys = [column.name for column in table.primary_key.columns]
+    added = 0
+    with transaction(connection):
+        for row in rows:
+            statement = insert(table).values(row).on_conflict_do_nothing(index_elements=keys)
+            if connection.execute(statement).rowcount == 1:
+                added += 1
+                continue
+            same_key = sa.and_(*(table.c[key] == row[key] for key in keys))
+            known = connection.execute(sa.select(*(table.c[name] for name in compared)).where(same_key)).one()
+            other = [name for name in compared if getattr(known, name) != row[name]]
+            if other:
+                where = ", ".join(f"{key} {row[key]}" for key in keys)
+                raise RecordConflictError(f"{table.name}: {where} is on record with another {', '.join(other)}")
+    return added
+
+
+# trials
+
+
+def record_trials(connection: sa.Connection, records: Sequence[TrialRecord]) -> int:
+    """Record evaluated configurations; how many are new.
+
+    One that is on record (same family, timeframe, symbols, parameters and span) keeps its first result: evaluating it
+    again, with other code or costs, is no new trial.
+    """
+    rows = [
+        {
+            "family": record.family,
+            "timeframe": record.timeframe,
+            "symbols": _symbols(record.symbols),
+            "parameters": canonical_value(record.parameters),
+            "parameters_sha256": record.parameters_sha256,
+            "span_start": record.span_start,
+            "span_end": record.span_end,
+            "sharpe_per_period": record.sharpe_per_period,
+            "n_observations": record.n_observations,
+        }
+        for record in records
+    ]
+    if not rows:
+        return 0
+    # always in the same order, so that two writers of the same trials wait for each other instead of deadlocking
+    rows.sort(key=lambda row: (row["family"], row["symbols"], row["parameters_sha256"], row["span_start"]))
+    statement = (
+        insert(research_trials)
+        .on_conflict_do_nothing(constraint="uq_research_trials_trial")
+        .returning(research_trials.c.trial_no)
+    )
+    with transaction(connection):
+        return len(connection.execute(statement, rows).all())
+
+
+def trials_on_record(connection: sa.Connection, key: TrialKey) -> TrialsOnRecord:
+    """The trials that count for a candidate with ``key`` (contract ``lane.md`` 7, Trials).
+
+    A trial counts when family, timeframe and symbols are equal and the days that both spans share are at least half of
+    the longer span, which is the same seen from either side. Trials with equal parameters are one, whatever their
+    spans: one more bar makes no new trial. Each brings the first Sharpe ratio that was recorded for it.
+    """
+    table = research_trials
+    shared = sa.func.least(table.c.span_end, key.span_end) - sa.func.greatest(table.c.span_start, key.span_start) + 1
+    longer = sa.func.greatest(
+        table.c.span_end - table.c.span_start + 1, sa.literal((key.span_end - key.span_start).days + 1)
+    )
+    found = connection.execute(
+        sa.select(table.c.parameters_sha256, table.c.sharpe_per_period)
+        .where(
+            table.c.family == key.family,
+            table.c.timeframe == key.timeframe,
+            table.c.symbols == _symbols(key.symbols),
+            2 * shared >= longer,
+        )
+        .order_by(table.c.trial_no)
+    ).all()
+    first: dict[str, float] = {}
+    for row in found:
+        if row.sharpe_per_period is not None:
+            first.setdefault(row.parameters_sha256, row.sharpe_per_period)
+    variance = statistics.variance(first.values()) if len(first) > 1 else None
+    return TrialsOnRecord(len({row.parameters_sha256 for row in found}), variance)
+
+
+def _symbols(symbols: Sequence[str]) -> list[str]:
+    return sorted(set(symbols))
+
+
+# promotions
+
+
+def record_promotion(
+    connection: sa.Connection,
+    *,
+    strategy: str,
+    candidate_id: str,
+    run_id: str,
+    target: str,
+    actor: str,
+    ledger_seq: int,
+) -> Champion | None:
+    """Make a candidate the champion of a strategy; the champion it succeeds is demoted, with a ledger row.
+
+    Both happen in one transaction under the ledger's lock, so that a strategy never has two champions or none. The
+    same candidate is never demoted by itself, and the same run for the same target adds nothing.
+
+    Args:
+        connection: of the database ``torghut``.
+        strategy: the strategy's id.
+        candidate_id: of the recorded candidate that is promoted.
+        run_id: of the recorded run that it is promoted on.
+        target: ``paper`` or ``live``.
+        actor: who promotes; stands in the demotion's ledger row.
+        ledger_seq: the ledger row of the promotion.
+
+    Returns:
+        The champion that was demoted.
+    """
+    with transaction(connection):
+        ledger.lock_head(connection)
+        before = champion(connection, strategy)
+        if before is not None and (before.candidate_id, before.run_id, before.target) == (candidate_id, run_id, target):
+            return None
+        demoted = None if before is None or before.candidate_id == candidate_id else before
+        if demoted is not None:
+            row = ledger.append(
+                connection,
+                kind="demotion",
+                subject=strategy,
+                actor=actor,
+                body={
+                    "action": "demote",
+                    "reason": "succeeded",
+                    "candidate_id": demoted.candidate_id,
+                    "run_id": demoted.run_id,
+                    "successor_candidate_id": candidate_id,
+                    "successor_run_id": run_id,
+                    "promotion_seq": ledger_seq,
+                },
+            )
+            _note(connection, strategy, "demoted", demoted.candidate_id, demoted.run_id, demoted.target, row.seq)
+        _note(connection, strategy, "promoted", candidate_id, run_id, target, ledger_seq)
+    return demoted
+
+
+def _note(
+    connection: sa.Connection,
+    strategy: str,
+    action: Literal["promoted", "demoted"],
+    candidate_id: str,
+    run_id: str,
+    target: str,
+    ledger_seq: int,
+) -> None:
+    connection.execute(
+        sa.insert(research_promotions).values(
+            strategy=strategy,
+            action=action,
+            candidate_id=candidate_id,
+            run_id=run_id,
+            target=target,
+            ledger_seq=ledger_seq,
+        )
+    )
+
+
+def champion(connection: sa.Connection, strategy: str) -> Champion | None:
+    """The candidate that ``strategy`` was last promoted with, unless it has been demoted since."""
+    table = research_promotions
+    newest = sa.select(table).where(table.c.strategy == strategy).order_by(table.c.promotion_no.desc()).limit(1)
+    row = connection.execute(newest).one_or_none()
+    if row is None or row.action != "promoted":
+        return None
+    return Champion(strategy, row.candidate_id, row.run_id, row.target, row.ledger_seq, row.recorded_at)
+
+
+# reading
+
+
+def newest_runs(connection: sa.Connection) -> list[RunSummary]:
+    """The newest run of every candidate name, by name."""
+    newest = (
+        sa.select(sa.func.max(research_runs.c.run_no))
+        .join_from(research_runs, research_candidates)
+        .group_by(research_candidates.c.name)
+    )
+    return _summaries(connection, research_runs.c.run_no.in_(newest), research_candidates.c.name)
+
+
+def runs_of(connection: sa.Connection, name: str) -> list[RunSummary]:
+    """All runs of a candidate name, newest first."""
+    return _summaries(connection, research_candidates.c.name == name, research_runs.c.run_no.desc())
+
+
+def _summaries(
+    connection: sa.Connection, condition: sa.ColumnElement[bool], order: sa.ColumnElement[Any]
+) -> list[RunSummary]:
+    query = (
+        sa.select(research_candidates.c.name, research_candidates.c.dataset_id, *research_runs.c)
+        .join_from(research_runs, research_candidates)
+        .where(condition)
+        .order_by(order)
+    )
+    return [
+        RunSummary(
+            name=row.name,
+            candidate_id=row.candidate_id,
+            run_id=row.run_id,
+            dataset_id=row.dataset_id,
+            policy_sha256=row.policy_sha256,
+            evidence_sha256=row.evidence_sha256,
+            code_version=row.code_version,
+            promotion_target=row.promotion_target,
+            recommended_mode=row.recommended_mode,
+            action=row.action,
+            reasons=tuple(row.reasons),
+            report=row.report,
+            ledger_seq=row.ledger_seq,
+            recorded_at=row.recorded_at,
+        )
+        for row in connection.execute(query)
+    ]
+
+
+def candidate_of(connection: sa.Connection, candidate_id: str) -> CandidateRecord | None:
+    """The recorded candidate."""
+    table = research_candidates
+    row = connection.execute(sa.select(table).where(table.c.candidate_id == candidate_id)).one_or_none()
+    if row is None:
+        return None
+    return CandidateRecord(row.candidate_id, row.name, row.dataset_id, row.spec, row.created_at)
+
+
+def folds_of(connection: sa.Connection, run_id: str) -> list[FoldRecord]:
+    """The folds of a run, in their order."""
+    table = research_fold_metrics
+    found = connection.execute(sa.select(table).where(table.c.run_id == run_id).order_by(table.c.fold))
+    return [
+        FoldRecord(
+            fold=row.fold,
+            train_start=row.train_start,
+            train_end=row.train_end,
+            test_start=row.test_start,
+            test_end=row.test_end,
+            parameters=row.parameters,
+            in_sample=row.in_sample,
+            out_of_sample=row.out_of_sample,
+        )
+        for row in found
+    ]
+
+
+def stress_of(connection: sa.Connection, run_id: str) -> list[StressRecord]:
+    """The stress cases of a run, by name."""
+    table = research_stress_metrics
+    found = connection.execute(sa.select(table).where(table.c.run_id == run_id).order_by(table.c.stress_case))
+    return [StressRecord(row.stress_case, cast("Mapping[str, Any]", row.metrics)) for row in found]
