@@ -4,6 +4,8 @@ Nothing here concludes anything about a candidate. Out of the box only the senso
 materialising a candidate is somebody's click or command, or the schedule's once it has been switched on.
 """
 
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+
 from collections.abc import Iterator
 
 import dagster as dg

@@ -1,7 +1,7 @@
-"""``torghut dev``: PostgreSQL and Dagster on this machine, started together, shown in one terminal, stopped together.
+"""``torghut dev``: PostgreSQL and Dagster on this machine, started, shown in one terminal and stopped together.
 
-Here stands the supervision of the processes. The database server itself is ``storage.embedded``'s business, what Dagster
-runs is said in ``definitions``.
+Here stands the supervision of the processes. The database server itself is ``storage.embedded``'s business, what
+Dagster runs is said in ``definitions``.
 """
 
 import os
@@ -48,7 +48,7 @@ def prepare_dagster_home(home: Path, project: Path) -> Path:
     folder = home / "dagster"
     folder.mkdir(parents=True, exist_ok=True)
     own = project / "dagster.yaml"
-    shutil.copyfile(own if own.is_file() else shipped("dagster.yaml"), folder / "dagster.yaml")
+    shutil.copyfile(own if own.is_file() else shipped("deploy/dagster/dagster.yaml"), folder / "dagster.yaml")
     return folder
 
 
@@ -63,7 +63,9 @@ def check_port(host: str, port: int) -> None:
         try:
             probe.bind((host, port))
         except OSError as error:
-            raise InputError(f"{host}:{port} is in use; give another or stop what listens there", field="port") from error
+            raise InputError(
+                f"{host}:{port} is in use; give another or stop what listens there", field="port"
+            ) from error
 
 
 @contextmanager
@@ -127,7 +129,7 @@ def _show(lines: IO[str] | None, say: Say) -> None:
 def answers(host: str, port: int) -> bool:
     """Whether Dagster's web server answers."""
     try:
-        with urllib.request.urlopen(f"http://{host}:{port}/server_info", timeout=2) as response:  # noqa: S310
+        with urllib.request.urlopen(f"http://{host}:{port}/server_info", timeout=2) as response:
             return response.status == 200
     except (urllib.error.URLError, OSError):
         return False
@@ -139,7 +141,7 @@ def run_dev(
     project: Path,
     host: str = "127.0.0.1",
     port: int = 3000,
-    say: Say = lambda line: print(line, flush=True),  # noqa: T201
+    say: Say = lambda line: print(line, flush=True),
     stopping: threading.Event | None = None,
 ) -> int:
     """Start PostgreSQL and Dagster and stay until a signal, then stop both.

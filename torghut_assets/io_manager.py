@@ -4,6 +4,8 @@ Assets hand over values as :class:`Encoded` parts, whose digest is their data ve
 annotation of the parameter, for one partition or, as a dictionary by partition, for all that hold something.
 """
 
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+
 from dataclasses import dataclass
 from typing import Any, Self, cast, get_args, get_origin
 

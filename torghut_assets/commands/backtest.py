@@ -1,12 +1,11 @@
 """``torghut backtest``: the fast loop of a researcher, with neither gates nor database."""
 
-import webbrowser
 from pathlib import Path
 from typing import Any
 
 import click
 
-from torghut_runtime.command_line import examples, json_option, path_option, print_json, print_table, progress
+from torghut_runtime.command_line import examples, json_option, path_option
 from torghut_runtime.errors import InputError
 
 _BARS = "torghut_assets/sample_data/us5_daily_raw_quandlwiki.parquet"
@@ -39,8 +38,6 @@ def backtest(
     as_json: bool,
 ) -> None:
     """Walk one strategy forward over bars, print its metrics and write a tear sheet."""
-    from torghut_assets.research.backtest import backtest as run_backtest
-    from torghut_assets.research.settings import load_settings
 
 
 def parameters(texts: tuple[str, ...]) -> dict[str, Any]:

@@ -2,8 +2,6 @@
 
 import click
 
-from torghut_runtime.command_line import examples, json_option, print_json, print_table
-
 
 @click.group()
 def candidates() -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from torghut_runtime.command_line import end, examples, json_option, path_option, print_json, print_table
+from torghut_runtime.command_line import examples, json_option, path_option
 
 
 @click.group()
@@ -25,4 +25,3 @@ def checks() -> None:
 @json_option
 def run(select: str | None, partition: str | None, junit: Path | None, project: Path, as_json: bool) -> None:
     """Evaluate checks in this process: 0 all passed, 3 a failed check of severity ERROR, 2 a check without result."""
-    from torghut_assets.checks_runner import run_checks
