@@ -57,6 +57,7 @@ def decision_from(recorded: Recorded) -> Decision:
         policy_sha256=body["policySha256"],
         applied=body["applied"],
         decision_seq=recorded.seq,
+        decided_at=recorded.at,
         state_version=body["stateVersion"],
         details=body["details"],
     )

@@ -219,7 +219,7 @@ class Guard:
         body = decision_body(action, command, request, state, decision, edge)
         recorded = session.record("guard_decision", state.name or "", request.actor, body)
         self.checkpoint("recorded")
-        return replace(decision, decision_seq=recorded.seq)
+        return replace(decision, decision_seq=recorded.seq, decided_at=recorded.at)
 
     def _apply(
         self,
@@ -245,7 +245,7 @@ class Guard:
         if edge == "forward" and from_stage is not None:
             session.clear_failures(name, from_stage)
         self.checkpoint("entered")
-        return replace(decision, decision_seq=recorded.seq)
+        return replace(decision, decision_seq=recorded.seq, decided_at=recorded.at)
 
     def _take_way_out(
         self, session: Session, state: CandidateState, run_id: str, actor: str, cause: str

@@ -7,6 +7,7 @@ The order of the rules is part of the contract, since the first that matches giv
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import Any, Final, Literal
 
 from torghut_assets.guard.errors import GuardInputError
@@ -81,7 +82,7 @@ class Decision:
     """The answer to a request.
 
     ``standing``: the run is bound, has entered the stage, and the candidate is there or further on. ``replayed``: the
-    stored answer of an earlier request. ``decision_seq``: its row in the governance ledger.
+    stored answer of an earlier request. ``decision_seq`` and ``decided_at``: its row in the governance ledger.
     """
 
     allowed: bool
@@ -97,6 +98,7 @@ class Decision:
     replayed: bool = False
     applied: bool = False
     decision_seq: int | None = None
+    decided_at: datetime | None = None
     state_version: int | None = None
     details: Mapping[str, Any] = field(default_factory=dict[str, Any])
 

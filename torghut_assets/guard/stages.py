@@ -1,0 +1,3 @@
+"""placeholder"""
+
+ASSET_STAGES: tuple[str, ...] = ()
