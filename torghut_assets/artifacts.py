@@ -175,7 +175,7 @@ class ArtifactStore:
 
 
 def write_atomically(path: Path, data: bytes) -> None:
-    """Make ``path`` hold ``data``: a reader, or a crash at any point, finds the old content or the new one."""
+    """Replace a file as a whole, durably; its folders are made. A reader sees the old bytes or the new ones."""
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=".writing-")
     temporary = Path(name)

@@ -56,6 +56,7 @@ def evidence(
     with database.connection() as connection:
         facts = collect_facts(connection, spec, results.report, configmap)
     frozen = freeze_evidence(
+        spec.name,
         spec.candidate_id,
         registration.promotion_target,
         ledger="database" if database.recorded else "none",

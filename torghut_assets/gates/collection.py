@@ -37,9 +37,9 @@ def collect_facts(
         own = Trials(count=len(walkforward.trials), sharpe_variance=sharpe_variance(walkforward.trials))
         return Facts(trials=own, candidate_state=CandidateState(superseded=False), rollback_target=rollback_target)
     with transaction(connection):
-        content = canonical_value(spec)
+        content = {name: value for name, value in canonical_value(spec).items() if name != "name"}
         records.record_candidate(
-            connection, records.CandidateRecord(spec.candidate_id, spec.name, spec.dataset.dataset_id, content)
+            connection, records.CandidateRecord(spec.candidate_id, spec.dataset.dataset_id, content)
         )
         return Facts(
             trials=_trials_on_record(connection, walkforward),

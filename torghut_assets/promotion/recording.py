@@ -59,6 +59,7 @@ def record_decision(
             connection,
             records.RunRecord(
                 run_id=decision.run_id,
+                name=decision.name,
                 candidate_id=decision.candidate_id,
                 policy_sha256=decision.policy.sha256,
                 evidence_sha256=evaluation.inputs[EVIDENCE],

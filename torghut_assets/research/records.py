@@ -37,10 +37,9 @@ class RecordConflictError(TorghutError):
 
 @dataclass(frozen=True)
 class CandidateRecord:
-    """A candidate; ``created_at`` is the database's clock where it is left out."""
+    """A candidate, whatever it is called; ``created_at`` is the database's clock where it is left out."""
 
     candidate_id: str
-    name: str
     dataset_id: str
     spec: Mapping[str, Any]
     created_at: datetime | None = None
@@ -54,6 +53,7 @@ class RunRecord:
     """
 
     run_id: str
+    name: str
     candidate_id: str
     policy_sha256: str
     evidence_sha256: str
@@ -166,7 +166,6 @@ def record_candidate(connection: sa.Connection, record: CandidateRecord) -> bool
     """
     values = {
         "candidate_id": record.candidate_id,
-        "name": record.name,
         "dataset_id": record.dataset_id,
         "spec": canonical_value(record.spec),
     }
@@ -178,10 +177,11 @@ def record_run(connection: sa.Connection, record: RunRecord) -> bool:
     """Record a run of a recorded candidate; whether it is new. A known run keeps its first verdict.
 
     Raises:
-        RecordConflictError: the id is on record with another candidate, policy, evidence, code or report.
+        RecordConflictError: the id is on record with another name, candidate, policy, evidence, code or report.
     """
     values = {
         "run_id": record.run_id,
+        "name": record.name,
         "candidate_id": record.candidate_id,
         "policy_sha256": record.policy_sha256,
         "evidence_sha256": record.evidence_sha256,
@@ -242,8 +242,8 @@ def _add(
     added = 0
     with transaction(connection):
         for row in rows:
-            statement = insert(table).values(row).on_conflict_do_nothing(index_elements=keys)
-            if connection.execute(statement).rowcount == 1:
+            statement = insert(table).values(row).on_conflict_do_nothing(index_elements=keys).returning(sa.literal(1))
+            if connection.execute(statement).one_or_none() is not None:
                 added += 1
                 continue
             same_key = sa.and_(*(table.c[key] == row[key] for key in keys))
@@ -418,24 +418,20 @@ def champion(connection: sa.Connection, strategy: str) -> Champion | None:
 
 def newest_runs(connection: sa.Connection) -> list[RunSummary]:
     """The newest run of every candidate name, by name."""
-    newest = (
-        sa.select(sa.func.max(research_runs.c.run_no))
-        .join_from(research_runs, research_candidates)
-        .group_by(research_candidates.c.name)
-    )
-    return _summaries(connection, research_runs.c.run_no.in_(newest), research_candidates.c.name)
+    newest = sa.select(sa.func.max(research_runs.c.run_no)).group_by(research_runs.c.name)
+    return _summaries(connection, research_runs.c.run_no.in_(newest), research_runs.c.name)
 
 
 def runs_of(connection: sa.Connection, name: str) -> list[RunSummary]:
     """All runs of a candidate name, newest first."""
-    return _summaries(connection, research_candidates.c.name == name, research_runs.c.run_no.desc())
+    return _summaries(connection, research_runs.c.name == name, research_runs.c.run_no.desc())
 
 
 def _summaries(
     connection: sa.Connection, condition: sa.ColumnElement[bool], order: sa.ColumnElement[Any]
 ) -> list[RunSummary]:
     query = (
-        sa.select(research_candidates.c.name, research_candidates.c.dataset_id, *research_runs.c)
+        sa.select(research_candidates.c.dataset_id, *research_runs.c)
         .join_from(research_runs, research_candidates)
         .where(condition)
         .order_by(order)
@@ -467,7 +463,7 @@ def candidate_of(connection: sa.Connection, candidate_id: str) -> CandidateRecor
     row = connection.execute(sa.select(table).where(table.c.candidate_id == candidate_id)).one_or_none()
     if row is None:
         return None
-    return CandidateRecord(row.candidate_id, row.name, row.dataset_id, row.spec, row.created_at)
+    return CandidateRecord(row.candidate_id, row.dataset_id, row.spec, row.created_at)
 
 
 def folds_of(connection: sa.Connection, run_id: str) -> list[FoldRecord]:

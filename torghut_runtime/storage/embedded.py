@@ -300,18 +300,20 @@ class EmbeddedServer:
             raise StoreUnavailableError(f"{Path(command[0]).name} failed: {_reason(done.stderr)}")
 
     def _forget_dead_server(self) -> None:
-        """Remove ``postmaster.pid`` when its number now belongs to a program that is not PostgreSQL.
+        """Remove ``postmaster.pid`` when its number is no running PostgreSQL's, though some process has it.
 
-        After a restart of the machine or container it often does, and PostgreSQL would take it for a running server.
+        After a restart of the machine or container it is often another program's, and a killed server may stay a
+        zombie where nobody collects it. PostgreSQL would take either for a running server.
         """
         lines = self._pid_lines()
         if not lines:
             return
         try:
-            name = Path("/proc", lines[0].strip(), "comm").read_text().strip()
+            stat = Path("/proc", lines[0].strip(), "stat").read_text()
         except OSError:
             return
-        if name != "postgres":
+        name, _, rest = stat.partition("(")[2].rpartition(")")
+        if name != "postgres" or rest.split()[0] in ("Z", "X"):
             (self.data / "postmaster.pid").unlink()
 
     def _failure(self, port: int) -> str:
