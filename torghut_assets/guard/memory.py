@@ -9,11 +9,13 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from torghut_assets.artifacts import ArtifactError
 from torghut_assets.guard.failures import FailureAnswer
 from torghut_assets.guard.policy import FailureClass
 from torghut_assets.guard.records import EntryEdge, StageEntry, Verdict
 from torghut_assets.guard.session import Failure, GuardKind, Recorded
 from torghut_assets.guard.transitions import CandidateState
+from torghut_runtime.canonical import sha256_hex
 from torghut_runtime.storage.controls import ControlKind, ControlRecord
 
 
@@ -117,6 +119,26 @@ class MemorySession:
 
     def recorded(self, seq: int) -> Recorded:
         return self.ledger[seq - 1]
+
+
+@dataclass(frozen=True)
+class MemoryBlobs:
+    """Artifacts of the run by their sha256."""
+
+    content: dict[str, bytes] = field(default_factory=dict[str, bytes])
+
+    def has(self, sha256: str) -> bool:
+        return sha256 in self.content
+
+    def get(self, sha256: str) -> bytes:
+        if sha256 not in self.content:
+            raise ArtifactError(f"no artifact {sha256}")
+        return self.content[sha256]
+
+    def put(self, data: bytes) -> str:
+        sha256 = sha256_hex(data)
+        self.content[sha256] = data
+        return sha256
 
 
 @dataclass(frozen=True)

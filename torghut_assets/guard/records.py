@@ -9,9 +9,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any, Final, Literal, cast
+from typing import Any, Final, Literal, Protocol, cast
 
-from torghut_assets.artifacts import ArtifactError, ArtifactStore
+from torghut_assets.artifacts import ArtifactError
 from torghut_assets.guard.bundle_artifact import file_sha256
 from torghut_assets.guard.errors import GuardInputError
 from torghut_assets.guard.graph import EdgeKind
@@ -29,6 +29,22 @@ RISK_GATES: Final = ("gate0_data_integrity", "gate2_risk_capacity")
 EXECUTION_GATES: Final = ("gate3_shadow_paper_quality",)
 RISK_RECORDS: Final[tuple[ControlKind, ...]] = ("risk",)
 EXECUTION_RECORDS: Final[tuple[ControlKind, ...]] = ("execution", "reconciliation")
+
+
+class Blobs(Protocol):
+    """Where artifacts are kept by their sha256; the artifact store is one."""
+
+    def has(self, sha256: str) -> bool:
+        """Whether there is a blob with that digest."""
+        ...
+
+    def get(self, sha256: str) -> bytes:
+        """Its bytes; raises ``ArtifactError`` when there are none, or others."""
+        ...
+
+    def put(self, data: bytes) -> str:
+        """Keep ``data``; returns its sha256."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -75,7 +91,7 @@ def facts_of(
     policy: OrchestrationPolicy,
     request: TransitionRequest,
     records: Records,
-    artifacts: ArtifactStore,
+    artifacts: Blobs,
     claims: Claims | None = None,
 ) -> Facts:
     """The facts that a request is decided on; of what the destination does not require, nothing is read.
@@ -132,9 +148,7 @@ def facts_of(
     )
 
 
-def _artifact_fault(
-    source: StageEntry | None, artifacts: ArtifactStore, presented: Path | None
-) -> ArtifactFault | None:
+def _artifact_fault(source: StageEntry | None, artifacts: Blobs, presented: Path | None) -> ArtifactFault | None:
     sha256 = None if source is None else source.blob_sha256
     if sha256 is None or not artifacts.has(sha256):
         return "missing_previous_artifact"
@@ -150,7 +164,7 @@ def _artifact_fault(
     return None if given == sha256 else "previous_artifact_hash_mismatch"
 
 
-def _gates_passing(evaluation: StageEntry | None, artifacts: ArtifactStore) -> Mapping[str, bool]:
+def _gates_passing(evaluation: StageEntry | None, artifacts: Blobs) -> Mapping[str, bool]:
     """Which gates this run's stored evaluation passes; empty when it cannot be read."""
     if evaluation is None or evaluation.blob_sha256 is None:
         return {}

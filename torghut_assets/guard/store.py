@@ -12,12 +12,11 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any, Final
 
-from torghut_assets.artifacts import ArtifactStore
 from torghut_assets.guard.errors import GuardInputError
 from torghut_assets.guard.failures import FailureAnswer, evaluate
 from torghut_assets.guard.ledger_bodies import decision_body, decision_from, failure_answer_from, failure_body
 from torghut_assets.guard.policy import OrchestrationPolicy
-from torghut_assets.guard.records import Claims, Records, StageEntry, Verdict, facts_of
+from torghut_assets.guard.records import Blobs, Claims, Records, StageEntry, Verdict, facts_of
 from torghut_assets.guard.session import Failure, Recorded, Session, Sessions
 from torghut_assets.guard.transitions import (
     ALLOWED,
@@ -67,7 +66,7 @@ class Guard:
 
     policy: OrchestrationPolicy
     sessions: Sessions
-    artifacts: ArtifactStore
+    artifacts: Blobs
     checkpoint: Callable[[str], None] = field(default=lambda _: None)
 
     # reading

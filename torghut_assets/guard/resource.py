@@ -1,0 +1,38 @@
+"""Dagster's way to the guard: on the database where there is one, else in memory for the run."""
+
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+
+from pathlib import Path
+
+import dagster as dg
+from pydantic import PrivateAttr
+
+from torghut_assets.guard.memory import MemorySessions
+from torghut_assets.guard.policy import POLICY_PATH, load_policy
+from torghut_assets.guard.session import Sessions, SqlSessions
+from torghut_assets.guard.stages import StageGuard
+from torghut_assets.guard.store import Guard
+from torghut_assets.resources import ArtifactStoreResource, DatabaseResource
+from torghut_assets.shipped_files import shipped
+from torghut_runtime.storage.database import create_engine
+
+
+class GuardResource(dg.ConfigurableResource[None]):
+    """The orchestration guard of a project folder."""
+
+    root: str
+    database: dg.ResourceDependency[DatabaseResource]
+    artifacts: dg.ResourceDependency[ArtifactStoreResource]
+    _memory: MemorySessions = PrivateAttr(default_factory=MemorySessions)
+
+    def of(self, name: str, actor: str) -> StageGuard:
+        """The guard for the lane of candidate ``name``.
+
+        Raises:
+            PolicyError: the project's policy, or the shipped one where it has none, cannot be used.
+        """
+        own = Path(self.root) / POLICY_PATH
+        policy = load_policy(own if own.exists() else shipped(POLICY_PATH))
+        dsn = self.database.dsn
+        sessions: Sessions = self._memory if dsn is None else SqlSessions(create_engine(dsn))
+        return StageGuard(Guard(policy, sessions, self.artifacts.store), name, actor)
