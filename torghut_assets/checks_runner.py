@@ -6,7 +6,6 @@ judges stands in the ``checks`` module of its stage.
 
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 
-import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +21,7 @@ from torghut_runtime.errors import InputError
 
 Outcome = Literal["passed", "failed", "warned", "no result"]
 _JOB = "selected_checks"
+_QUIETLY = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 
 @dataclass(frozen=True)
@@ -55,12 +55,13 @@ def run_checks(project: Path, *, select: str | None = None, partition: str | Non
         raise InputError(f"names no asset with a check: {select!r}", field="--select")
     job = dg.define_asset_job(_JOB, selection=dg.AssetSelection.checks(*keys))
     own = dg.Definitions.merge(definitions, dg.Definitions(jobs=[job])).resolve_job_def(_JOB)
-    logging.getLogger("dagster").setLevel(logging.CRITICAL)
     found: list[CheckOutcome] = []
     for name in names:
         with dg.DagsterInstance.ephemeral() as instance:
             instance.add_dynamic_partitions(CANDIDATES.name or "", [name])
-            result = own.execute_in_process(instance=instance, tags={"dagster/partition": name}, raise_on_error=False)
+            result = own.execute_in_process(
+                instance=instance, tags={"dagster/partition": name}, run_config=_QUIETLY, raise_on_error=False
+            )
             found.extend(_outcomes(name, keys, result.get_asset_check_evaluations()))
     return found
 

@@ -168,7 +168,16 @@ def _read(request: LaneRequest, progress: Progress, pipeline: FeaturePipeline) -
     market = _read_market(request.signals, request.bars, request.timeframe, pipeline)
     progress("reading data", 1, 1)
     strategies = load_strategies(request.strategy_config, market.signals)
+    _check_configmap(configmap, request.strategy_configmap, strategies)
     return _Inputs(market, name or slug(strategies[0].entry.strategy_id), strategies, settings, policy, configmap)
+
+
+def _check_configmap(text: str, path: Path, strategies: tuple[BoundStrategy, ...]) -> None:
+    """A patch could be rendered: told before the research that it would have ended, and with the file's name."""
+    try:
+        render_patch(text, [each.entry for each in strategies], candidate_id="", run_id="", mode="shadow")
+    except InputError as error:
+        raise error.located(file=path) from error
 
 
 def read_settings(path: Path | None) -> ResearchSettings:

@@ -21,8 +21,9 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,7 +41,9 @@ HOST: Final = "127.0.0.1"
 _START_LIMIT_S: Final = 120.0
 _STOP_LIMIT_S: Final = 60.0
 _POLL_S: Final = 0.02
+_JOIN_ATTEMPTS: Final = 5
 _SUPERUSER: Final = "postgres"
+_SYNC_METHOD: Final = "syncfs" if sys.platform == "linux" else "fsync"
 
 _ACCESS = """\
 host all torghut 127.0.0.1/32 scram-sha-256
@@ -82,7 +85,7 @@ def _server(folder: Path, port: int) -> Generator[int]:
     """Use the server of ``folder``, or whatever database torghut already listens on ``port``; yields the port."""
     own = EmbeddedServer.at(folder)
     until = time.monotonic() + _START_LIMIT_S
-    gone: set[Path] = set()
+    gone: list[Path] = []
     while True:
         there = None if own.alive() else _listener(port, until)
         server = own if there is None else _joinable(there, gone)
@@ -94,13 +97,13 @@ def _server(folder: Path, port: int) -> Generator[int]:
                 yield real_port
                 return
         except _GoneError:
-            gone.add(server.folder)  # its last user stopped it while we came, or it is not what it says
+            gone.append(server.folder)  # its last user stopped it while we came, or it is not what it says
 
 
-def _joinable(there: "_Listener", gone: set[Path]) -> "EmbeddedServer | None":
+def _joinable(there: "_Listener", gone: Sequence[Path]) -> "EmbeddedServer | None":
     """The embedded server that answers, when its users can be joined."""
     folder = there.folder
-    if folder is None or folder in gone or not os.access(folder / "users", os.R_OK | os.W_OK):
+    if folder is None or gone.count(folder) == _JOIN_ATTEMPTS or not os.access(folder / "users", os.R_OK | os.W_OK):
         return None
     return EmbeddedServer(folder)
 
@@ -272,14 +275,17 @@ class EmbeddedServer:
             )
 
     def _make_cluster(self, account: Account, programs: Path) -> None:
-        """Make ``data`` with role and databases; what an interrupted attempt left is removed first."""
+        """Make ``data`` with role and databases; what an interrupted attempt left is removed first.
+
+        It is written to disk as a whole at the end, which takes a tenth of the time that file by file takes.
+        """
         staging = self.folder / "data.partial"
         if staging.exists():
             shutil.rmtree(staging)
         account.make_folder(staging)
-        command = [programs / "initdb", "-D", staging, "-U", _SUPERUSER, "-A", "reject", "--no-instructions"]
-        command += ["--encoding=UTF8", "--no-locale", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
-        self._run(command if self.durable else [*command, "--no-sync"], account)
+        initdb = [programs / "initdb", "-D", staging]
+        options = ["-U", _SUPERUSER, "-A", "reject", "--no-instructions", "--no-sync", "--encoding=UTF8", "--no-locale"]
+        self._run([*initdb, *options, "--locale-provider=builtin", "--builtin-locale=C.UTF-8"], account)
         settings = {
             "listen_addresses": HOST,
             "unix_socket_directories": "",
@@ -290,8 +296,10 @@ class EmbeddedServer:
         with (staging / "postgresql.conf").open("a", encoding="utf-8") as stream:
             stream.writelines(f"{name} = '{value}'\n" for name, value in settings.items())
         (staging / "pg_hba.conf").write_text(_ACCESS, encoding="utf-8")
-        single_user = [programs / "postgres", "--single", "-D", staging, "-c", "exit_on_error=on", _SUPERUSER]
-        self._run(single_user, account, _DATABASES)
+        single_user = [programs / "postgres", "--single", "-D", staging, "-c", "exit_on_error=on", "-c", "fsync=off"]
+        self._run([*single_user, _SUPERUSER], account, _DATABASES)
+        if self.durable:
+            self._run([*initdb, "--sync-only", f"--sync-method={_SYNC_METHOD}"], account)
         staging.rename(self.data)
 
     def _run(self, command: list[str | Path], account: Account, text: str = "") -> None:

