@@ -111,8 +111,11 @@ def dry_run(
 ) -> Progression:
     """Judge a bundle at the time of its newest drill, as it is or with something taken away.
 
-    The approval that only the decision can judge is taken for granted.
+    The approval that only the decision can judge is taken for granted. A simulation asks whether the limits deny, so it
+    knows no waivers: those excuse a candidate for what somebody has seen, not for what is simulated.
     """
+    if simulated:
+        policy = policy.model_copy(update={"waivers": ()})
     now = newest_drill(policy, bundle.documents) or _EPOCH
     if "stale_rollback" in simulated:
         age = policy.rollback_dry_run_max_age_hours

@@ -149,8 +149,8 @@ def decide_promotion(
     reasons = set(standing_reasons(evaluation, prerequisites, readiness, records, waivers))
     if known.digests != evaluation.inputs:
         reasons.add(DIGEST_MISMATCH)
-    if guard is not None and not guard.allowed and target != "shadow":
-        reasons.add(guard.reason)
+    if guard is not None and not guard.allowed and target != "shadow" and not reasons:
+        reasons.add(guard.reason)  # where gates or reports deny, the guard only follows them
     eligible = gates_passed and not reasons
     action: PromotionAction = "deny" if not eligible else "hold" if target == "shadow" else "promote"
     degraded = evaluation.uncertainty_action == "degrade"
