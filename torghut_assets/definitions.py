@@ -55,7 +55,7 @@ def build_definitions(*, project: Path | None = None, resources: Mapping[str, An
     """
     folder = (project or Path(os.environ.get(PROJECT_VARIABLE) or ".")).resolve()
     merged = {**default_resources(folder), **(resources or {})}
-    own_guard = GuardResource(root=str(folder), database=merged["database"], artifacts=merged["artifacts"])
+    own_guard = GuardResource(root=str(folder), dsn=merged["database"].dsn, artifacts_root=merged["artifacts"].root)
     return dg.Definitions(
         assets=ASSETS,
         asset_checks=ASSET_CHECKS,

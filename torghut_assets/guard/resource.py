@@ -5,14 +5,15 @@
 from pathlib import Path
 
 import dagster as dg
+import sqlalchemy as sa
 from pydantic import PrivateAttr
 
+from torghut_assets.artifacts import ArtifactStore
 from torghut_assets.guard.memory import MemorySessions
 from torghut_assets.guard.policy import POLICY_PATH, load_policy
 from torghut_assets.guard.session import Sessions, SqlSessions
 from torghut_assets.guard.stages import StageGuard
 from torghut_assets.guard.store import Guard
-from torghut_assets.resources import ArtifactStoreResource, DatabaseResource
 from torghut_assets.shipped_files import shipped
 from torghut_runtime.storage.database import create_engine
 
@@ -21,8 +22,8 @@ class GuardResource(dg.ConfigurableResource[None]):
     """The orchestration guard of a project folder."""
 
     root: str
-    database: dg.ResourceDependency[DatabaseResource]
-    artifacts: dg.ResourceDependency[ArtifactStoreResource]
+    dsn: str | None = None
+    artifacts_root: str
     _memory: MemorySessions = PrivateAttr(default_factory=MemorySessions)
 
     def of(self, name: str, actor: str) -> StageGuard:
@@ -33,6 +34,10 @@ class GuardResource(dg.ConfigurableResource[None]):
         """
         own = Path(self.root) / POLICY_PATH
         policy = load_policy(own if own.exists() else shipped(POLICY_PATH))
-        dsn = self.database.dsn
-        sessions: Sessions = self._memory if dsn is None else SqlSessions(create_engine(dsn))
-        return StageGuard(Guard(policy, sessions, self.artifacts.store), name, actor)
+        sessions: Sessions = self._memory if self.dsn is None else SqlSessions(create_engine(self.dsn))
+        return StageGuard(Guard(policy, sessions, ArtifactStore(Path(self.artifacts_root))), name, actor)
+
+    @property
+    def engine(self) -> sa.Engine | None:
+        """The database; ``None`` where the guard's state lives in memory."""
+        return None if self.dsn is None else create_engine(self.dsn)

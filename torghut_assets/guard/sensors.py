@@ -66,11 +66,10 @@ def record_lost_run(
 ) -> FailureOutcome | None:
     """Record the failure of a run, unless an asset of it did; ``None`` when there is nothing to record."""
     name = run.tags.get(_PARTITION)
-    if name is None or not guard.database.recorded:
+    engine = guard.engine
+    if name is None or engine is None:
         return None
-    with guard.database.connection() as connection:
-        if connection is None:
-            return None
+    with engine.connect() as connection:
         told = sa.select(sa.exists().where(guard_failures.c.dagster_run_id == run.run_id))
         if connection.execute(told).scalar_one():
             return None
