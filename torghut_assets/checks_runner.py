@@ -6,6 +6,7 @@ judges stands in the ``checks`` module of its stage.
 
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 
+import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,8 +50,7 @@ def run_checks(project: Path, *, select: str | None = None, partition: str | Non
     """
     definitions = build_definitions(project=project)
     names = _candidates(project, partition)
-    selection = dg.AssetSelection.all_asset_checks() & _assets(select)
-    keys = selection.resolve_checks(definitions.resolve_asset_graph())
+    keys = _checks(definitions, select)
     if not keys:
         raise InputError(f"names no asset with a check: {select!r}", field="--select")
     job = dg.define_asset_job(_JOB, selection=dg.AssetSelection.checks(*keys))
@@ -80,16 +80,20 @@ def _candidates(project: Path, partition: str | None) -> list[str]:
     return [partition]
 
 
-def _assets(select: str | None) -> dg.AssetSelection:
+def _checks(definitions: dg.Definitions, select: str | None) -> set[dg.AssetCheckKey]:
+    graph = definitions.resolve_asset_graph()
     if select is None:
-        return dg.AssetSelection.all_asset_checks()
-    text = f'key:"{select}"' if "/" in select and ":" not in select else select
+        return set(graph.asset_check_keys)
+    plain_key = "/" in select and ":" not in select and not set(select) & set(' +*"()')
+    text = f'key:"{select}"' if plain_key else select
     try:
-        return dg.AssetSelection.checks_for_assets(
-            *dg.AssetSelection.from_string(text).resolve(build_definitions().resolve_asset_graph())
-        )
+        with warnings.catch_warnings():
+            # Dagster's own parser uses a parameter that it calls beta
+            warnings.simplefilter("ignore", dg.BetaWarning)
+            assets = dg.AssetSelection.from_string(text).resolve(graph)
     except Exception as error:
         raise InputError(f"cannot be read as a selection of assets: {select!r}", field="--select") from error
+    return {key for key in graph.asset_check_keys if key.asset_key in assets}
 
 
 def _outcomes(

@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Generator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -310,12 +311,46 @@ def test_a_home_that_the_server_s_user_cannot_enter_stays_closed(tmp_path: Path)
         assert stat.S_IMODE(tmp_path.stat().st_mode) == before
         place = folder.resolve()
         shutil.rmtree(place)
-        with ensure_database(settings) as dsn:
-            assert value(dsn, "SELECT 1") == 1
-        assert folder.resolve() == place
+        assert EmbeddedServer.at(folder).folder == place
+        assert place.is_dir()
     finally:
         if folder.is_symlink():
             shutil.rmtree(folder.resolve())
+
+
+def test_a_home_that_several_make_at_once_has_one_place(tmp_path: Path) -> None:
+    folder = tmp_path / "home" / "postgres"
+    start = threading.Barrier(8)
+
+    def make(_: int) -> Path:
+        start.wait()
+        return EmbeddedServer.at(folder).folder
+
+    try:
+        with ThreadPoolExecutor(8) as pool:
+            assert set(pool.map(make, range(8))) == {folder.resolve()}
+    finally:
+        if folder.is_symlink():
+            shutil.rmtree(folder.resolve())
+
+
+def test_nobody_else_reads_what_the_server_says(settings: Settings) -> None:
+    previous = os.umask(0)
+    try:
+        with ensure_database(settings):
+            modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in (settings.home / "postgres").iterdir()}
+    finally:
+        os.umask(previous)
+    assert modes == {"alive": 0o600, "data": 0o700, "lock": 0o600, "log": 0o600, "users": 0o600}
+
+
+def test_a_strict_umask_does_not_lock_the_server_out(settings: Settings) -> None:
+    previous = os.umask(0o077)
+    try:
+        with ensure_database(settings) as dsn:
+            assert value(dsn, "SELECT 1") == 1
+    finally:
+        os.umask(previous)
 
 
 def test_programs_that_the_server_s_user_cannot_reach_are_copied(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -425,6 +460,12 @@ def test_a_database_newer_than_this_version_is_refused(postgres_port: int) -> No
             connection.execute(sa.text("UPDATE alembic_version SET version_num = '9999_future'"))
         with pytest.raises(StoreUnavailableError, match="has schema 9999_future, which this version"):
             ensure_database(Settings.model_validate({"DB_DSN": dsn})).__enter__()
+
+
+def test_a_folder_that_is_somebody_else_s_is_told(settings: Settings) -> None:
+    (settings.home / "postgres" / "users").mkdir(parents=True)
+    with pytest.raises(StoreUnavailableError, match=r"users: Is a directory; run as the user whose database this is"):
+        ensure_database(settings).__enter__()
 
 
 def test_a_home_that_cannot_be_made_is_told(tmp_path: Path) -> None:
