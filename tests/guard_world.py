@@ -18,7 +18,7 @@ from torghut_runtime.storage.controls import record_control
 from torghut_runtime.storage.guard_tables import guard_candidates, guard_failures, guard_stage_results
 from torghut_runtime.storage.ledger import LedgerRow
 from torghut_runtime.storage.ledger import history as ledger_history
-from torghut_runtime.storage.tables import governance_ledger
+from torghut_runtime.storage.tables import governance_ledger, metadata
 
 POLICY_FILE = Path(__file__).parents[1] / POLICY_PATH
 POLICY = load_policy(POLICY_FILE)
@@ -128,22 +128,11 @@ class World:
             )
 
 
-_CONTENT = (
-    "guard_failures",
-    "guard_stage_results",
-    "guard_candidates",
-    "guard_freezes",
-    "control_records",
-    "incidents",
-    "trading_state",
-    "governance_ledger",
-)
-
-
 def emptied(engine: sa.Engine) -> None:
-    """Take everything out of a test's database that the guard reads or writes, triggers notwithstanding."""
+    """Take everything out of a test's database, triggers notwithstanding."""
+    tables = [table.name for table in reversed(metadata.sorted_tables) if table.name != "governance_ledger_head"]
     with engine.begin() as connection:
-        for table in _CONTENT:
+        for table in tables:
             connection.execute(sa.text(f"ALTER TABLE {table} DISABLE TRIGGER USER"))
             connection.execute(sa.text(f"DELETE FROM {table}"))
             connection.execute(sa.text(f"ALTER TABLE {table} ENABLE TRIGGER USER"))

@@ -75,6 +75,7 @@ def _answer(
     context: dg.AssetExecutionContext, guard: GuardResource, stage: str, inputs: dict[str, Any], error: Exception
 ) -> Exception:
     failure_class = classify(error)
+    op, run = context.op_execution_context, context.run.run_id
     text = f"{type(error).__name__}: {error}"
     try:
         stages = guard.of(context.partition_key, ACTOR)
@@ -85,10 +86,9 @@ def _answer(
             run_id=run_id,
             stage=stage,
             failure_class=failure_class,
-            occurrence_id=f"{context.run_id}/{context.op_execution_context.get_step_execution_context().step.key}"
-            f"/{context.retry_number}",
+            occurrence_id=f"{run}/{op.op_handle}/{op.retry_number}",
             message=text,
-            dagster_run_id=context.run_id,
+            dagster_run_id=run,
         )
         outcome = stages.guard.evaluate_failure(failure, actor=ACTOR, apply=True, first_sight=True)
     except (PolicyError, StoreUnavailableError) as unanswered:

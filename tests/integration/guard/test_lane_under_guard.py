@@ -47,11 +47,6 @@ def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
 def project(tmp_path: Path, guard_dsn: str, pooled_engine: sa.Engine) -> Generator[DagsterProject]:
     """Two candidates, one of which no policy would pass, on a database of their own."""
     emptied(pooled_engine)
-    with pooled_engine.begin() as connection:
-        for table in ("research_promotions", "research_fold_metrics", "research_stress_metrics", "research_runs"):
-            connection.execute(sa.text(f"ALTER TABLE {table} DISABLE TRIGGER USER"))
-            connection.execute(sa.text(f"DELETE FROM {table}"))
-            connection.execute(sa.text(f"ALTER TABLE {table} ENABLE TRIGGER USER"))
     denied = {**LENIENT, "gate1_min_trade_count": 100_000}
     folder = write_project(
         tmp_path / "project",
