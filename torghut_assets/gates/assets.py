@@ -15,6 +15,7 @@ from torghut_assets.gates.policy import load_policy
 from torghut_assets.gates.rule import EVIDENCE as EVIDENCE_PATH
 from torghut_assets.guard.answering import ACTOR, answered
 from torghut_assets.guard.resource import GuardResource
+from torghut_assets.guard.retrace import signals_sha256
 from torghut_assets.guard.stages import GATES, gates_concluded
 from torghut_assets.io_manager import Encoded
 from torghut_assets.keys import (
@@ -80,11 +81,10 @@ def evidence(
     )
     policy = load_policy(project.folder / registration.gate_policy)
     run_id = run_id_of(spec.candidate_id, policy, Document.of(EVIDENCE_PATH, frozen).sha256, lane_code_version())
-    stored = artifacts.store.reference(SIGNALS.path, context.partition_key)
-    entry = guard.of(context.partition_key, ACTOR).lead_to_gates(
+    entry = guard.of(context.partition_key, ACTOR, new_run=True).lead_to_gates(
         spec.candidate_id,
         run_id,
-        signals=None if stored is None else stored.parts["frame.parquet"].sha256,
+        signals=signals_sha256(artifacts.store, context.partition_key),
         spec=canonical_json(spec),
         report=canonical_json(report),
     )

@@ -11,6 +11,7 @@ from pydantic import PrivateAttr
 from torghut_assets.artifacts import ArtifactStore
 from torghut_assets.guard.memory import MemorySessions
 from torghut_assets.guard.policy import POLICY_PATH, load_policy
+from torghut_assets.guard.retrace import retrace
 from torghut_assets.guard.session import Sessions, SqlSessions
 from torghut_assets.guard.stages import StageGuard
 from torghut_assets.guard.store import Guard
@@ -26,16 +27,23 @@ class GuardResource(dg.ConfigurableResource[None]):
     artifacts_root: str
     _memory: MemorySessions = PrivateAttr(default_factory=MemorySessions)
 
-    def of(self, name: str, actor: str) -> StageGuard:
+    def of(self, name: str, actor: str, *, new_run: bool = False) -> StageGuard:
         """The guard for the lane of candidate ``name``.
+
+        Without a database, a candidate that this process has not led is led again as far as its stored artifacts go,
+        unless a ``new_run`` of it begins.
 
         Raises:
             PolicyError: the project's policy, or the shipped one where it has none, cannot be used.
         """
         own = Path(self.root) / POLICY_PATH
         policy = load_policy(own if own.exists() else shipped(POLICY_PATH))
+        store = ArtifactStore(Path(self.artifacts_root))
         sessions: Sessions = self._memory if self.dsn is None else SqlSessions(create_engine(self.dsn))
-        return StageGuard(Guard(policy, sessions, ArtifactStore(Path(self.artifacts_root))), name, actor)
+        own = StageGuard(Guard(policy, sessions, store), name, actor)
+        if self.dsn is None and not new_run and self._memory.session.find(name) is None:
+            retrace(own, store)
+        return own
 
     @property
     def engine(self) -> sa.Engine | None:
