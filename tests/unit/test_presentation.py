@@ -1,15 +1,18 @@
-"""How results look in Dagster's pages: margins, tables, pictures of a bearable size."""
+"""How results look in Dagster's pages: rule tables, what denies, open tables, pictures."""
 
+import math
 from typing import Any
 
-import polars as pl
+import dagster as dg
 import pytest
+from promotion_world import World, policy, waiver
 
-from torghut_assets.gates.engine import EvidenceReference, RuleRecord
+from torghut_assets.gates.engine import RuleRecord
+from torghut_assets.gates.rule import REPORT
 from torghut_assets.presentation import (
     PICTURE_LIMIT,
+    denial_metadata,
     denials,
-    frame_metadata,
     margin,
     numbers,
     picture,
@@ -19,103 +22,83 @@ from torghut_assets.presentation import (
 )
 
 
-def record(**changes: Any) -> RuleRecord:
-    given: dict[str, Any] = {
-        "rule_id": "2.cost_bps",
-        "gate_id": "gate2_risk_capacity",
-        "metric": "cost_bps",
-        "observed": 40.0,
-        "comparator": "<=",
-        "threshold": "35",
-        "unit": "bps",
-        "status": "fail",
-        "severity": "error",
-        "reason_code": "cost_bps_exceeds_maximum",
-        "evidence": EvidenceReference(artifact="backtest/evaluation-report.json", sha256="a" * 64, pointer="/costs"),
-        "note": "",
+def record(rule_id: str, world: World) -> RuleRecord:
+    (found,) = [each for each in world.evaluation.records if each.rule_id == rule_id]
+    return found
+
+
+def cost(value: Any, *waivers: Any) -> RuleRecord:
+    """The verdict on a cost, of which at most 35 bps are allowed here."""
+    world = World(policy(gate2_max_cost_bps="35", waivers=list(waivers)))
+    return record("2.cost_bps", world.with_(REPORT, "/performance/cost_bps", value))
+
+
+def cells(value: dg.MetadataValue) -> dict[str, str]:
+    head, _, *rows = str(value.value).splitlines()
+    (row,) = rows
+    return dict(zip(*([cell.strip() for cell in line.strip("|").split(" | ")] for line in (head, row)), strict=True))
+
+
+@pytest.mark.parametrize(("observed", "room"), [(34.5, 0.5), (35, 0.0), (35.5, -0.5)])
+def test_the_margin_is_the_room_to_the_limit(observed: float, room: float) -> None:
+    assert margin(cost(observed)) == room
+
+
+def test_what_was_not_measured_has_no_margin() -> None:
+    assert margin(cost(None)) is None
+
+
+def test_a_rule_that_denies_shows_value_limit_margin_and_reason() -> None:
+    row = cells(rule_table([cost(99)]))
+    assert (row["rule"], row["observed"], row["must be"], row["limit"], row["margin"]) == (
+        "2.cost_bps",
+        "99 bps",
+        "<=",
+        "35",
+        "-64",
+    )
+    assert (row["verdict"], row["reason"]) == ("**fail**", "`cost_bps_exceeds_maximum`")
+
+
+def test_a_waived_rule_says_who_and_until_when() -> None:
+    row = cells(rule_table([cost(99, waiver("2.cost_bps"))]))
+    assert row["verdict"] == "waived"
+    assert "waived until" in row["note"]
+
+
+def test_what_denies_is_told_with_what_it_must_be() -> None:
+    records = [cost(99), cost(1), cost(99, waiver("2.cost_bps"))]
+    assert denials(records) == "2.cost_bps: cost_bps_exceeds_maximum"
+    value = denial_metadata(records)["denied_by"]
+    assert isinstance(value, dg.TableMetadataValue)
+    assert [row.data for row in value.records] == [{"rule": "2.cost_bps", "observed": "99 bps", "must be": "<= 35"}]
+
+
+def test_nothing_is_added_where_nothing_denies() -> None:
+    assert denials([cost(1)]) == ""
+    assert denial_metadata([cost(1)]) == {}
+
+
+def test_tables_hold_what_people_read() -> None:
+    value = table(("name", "value"), [("a", 1234567), ("b", True), ("c", None), ("d", 0.123456789), ("e", [])])
+    assert isinstance(value, dg.TableMetadataValue)
+    assert [row.data["value"] for row in value.records] == ["1,234,567", "yes", "–", "0.123457", "none"]
+    assert [column.name for column in value.schema.columns] == ["name", "value"]
+
+
+def test_only_finite_numbers_are_drawn() -> None:
+    assert numbers({"a": 1, "b": "2.5", "c": math.inf, "d": math.nan, "e": None, "f": True, "g": "x"}) == {
+        "a": 1.0,
+        "b": 2.5,
     }
-    return RuleRecord.model_validate({**given, **changes})
 
 
-@pytest.mark.parametrize(
-    ("changes", "room"),
-    [
-        ({}, -5.0),
-        ({"observed": 30.0}, 5.0),
-        ({"observed": 35.0}, 0.0),
-        ({"comparator": ">=", "observed": 36}, 1.0),
-        ({"comparator": ">", "observed": 34}, -1.0),
-        ({"comparator": "<", "observed": 34}, 1.0),
-        ({"observed": None}, None),
-        ({"threshold": None}, None),
-        ({"observed": True}, None),
-        ({"observed": ["a"]}, None),
-        ({"comparator": "same major", "observed": "3.0.0", "threshold": "3.0.0"}, None),
-        ({"comparator": "is", "observed": 1, "threshold": 1}, None),
-    ],
-)
-def test_the_margin_is_the_room_to_the_limit(changes: dict[str, Any], room: float | None):
-    assert margin(record(**changes)) == room
-
-
-def test_a_rule_table_shows_what_was_observed_what_must_be_and_why():
-    text = str(rule_table([record(note="a | b\nc")]).value)
-    header, _, row = text.splitlines()
-    assert header.count("|") == 9
-    assert row == ("| 2.cost_bps | 40 bps | <= | 35 | -5 | **fail** | `cost_bps_exceeds_maximum` | a \\| b c |")
-
-
-@pytest.mark.parametrize(
-    ("changes", "shown"),
-    [
-        ({"status": "pass", "reason_code": None}, "| pass |"),
-        ({"status": "missing", "observed": None}, "| **missing** |"),
-        ({"status": "fail", "severity": "warning"}, "| fail (warning) |"),
-        ({"status": "not_applicable", "reason_code": None}, "| not applicable |"),
-        ({"status": "waived"}, "| waived |"),
-        ({"observed": None, "status": "missing"}, "| – |"),
-        ({"observed": [], "unit": ""}, "| none |"),
-        ({"observed": ["cash", "buy_and_hold"], "unit": ""}, "| cash, buy_and_hold |"),
-        ({"observed": True, "unit": ""}, "| yes |"),
-        ({"observed": 1234567, "unit": ""}, "| 1,234,567 |"),
-        ({"observed": 0.000012345678, "unit": ""}, "| 1.23457e-05 |"),
-    ],
-)
-def test_verdicts_and_values_as_people_read_them(changes: dict[str, Any], shown: str):
-    assert shown in str(rule_table([record(**changes)]).value)
-
-
-def test_denials_are_the_rules_that_deny():
-    others = [record(status="waived"), record(status="pass", reason_code=None), record(severity="warning")]
-    found = denials([record(), *others])
-    assert found == "2.cost_bps: cost_bps_exceeds_maximum"
-
-
-def test_tables_and_lists():
-    found: Any = table(("a", "b"), [(1, None), ("x", 2.5)])
-    assert [dict(row.data) for row in found.records] == [{"a": "1", "b": "–"}, {"a": "x", "b": "2.5"}]
-    with pytest.raises(ValueError, match="zip"):
-        table(("a", "b"), [(1,)])
-    assert str(reasons_list(("one", "two")).value) == "* `one`\n* `two`"
-    assert str(reasons_list(()).value) == "none"
-
-
-def test_a_picture_must_fit_into_an_event():
-    assert str(picture(b"png", "title").value) == "![title](data:image/png;base64,cG5n)"
-    picture(b"x" * PICTURE_LIMIT, "title")
+def test_a_picture_is_kept_up_to_its_limit() -> None:
+    assert str(picture(b"x" * PICTURE_LIMIT, "title").value).startswith("![title](data:image/png;base64,eHh4")
     with pytest.raises(ValueError, match="at most 400,000 bytes, was 400,001"):
         picture(b"x" * (PICTURE_LIMIT + 1), "title")
 
 
-def test_frames_tell_rows_and_columns():
-    found = frame_metadata(pl.DataFrame({"a": [1, 2], "b": ["x", "y"]}))
-    assert found["dagster/row_count"] == 2
-    assert [(column.name, column.type) for column in found["dagster/column_schema"].columns] == [
-        ("a", "Int64"),
-        ("b", "String"),
-    ]
-
-
-def test_only_finite_numbers_are_charted():
-    given = {"a": 1, "b": 2.5, "c": "3", "d": None, "e": True, "f": float("nan"), "g": float("inf"), "h": "text"}
-    assert numbers(given) == {"a": 1.0, "b": 2.5, "c": 3.0}
+def test_no_reasons_are_said_to_be_none() -> None:
+    assert reasons_list([]).value == "none"
+    assert reasons_list(["a", "b"]).value == "* `a`\n* `b`"
