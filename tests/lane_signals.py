@@ -44,15 +44,15 @@ def daily_rows(
     for index, session in enumerate(sessions(count)):
         what = {2: BUY, 7: SELL}.get(index % 10, NEUTRAL)
         closes_at = calendar.session_close(session).strftime("%Y-%m-%dT%H:%M:%SZ")
-        for symbol in symbols:
-            rows.append(
-                {
-                    "event_ts": closes_at,
-                    "symbol": symbol,
-                    "timeframe": "1Day",
-                    "payload": {"price": price(index), "volume": 1e9, **what, **payload},
-                }
-            )
+        rows += [
+            {
+                "event_ts": closes_at,
+                "symbol": symbol,
+                "timeframe": "1Day",
+                "payload": {"price": price(index), "volume": 1e9, **what, **payload},
+            }
+            for symbol in symbols
+        ]
     return rows
 
 

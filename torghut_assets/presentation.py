@@ -29,36 +29,44 @@ def margin(record: RuleRecord) -> float | None:
 
 
 def rule_table(records: Iterable[RuleRecord]) -> dg.MetadataValue:
-    """Rules with observed value, limit, margin, verdict and why."""
-    header = ("rule", "observed", "must be", "limit", "margin", "verdict", "reason", "note")
-    rows: list[tuple[str, ...]] = []
+    """Rules as Markdown: observed value, limit, margin, verdict and why."""
+    lines = [
+        "| rule | observed | must be | limit | margin | verdict | reason | note |",
+        "|---|--:|:-:|--:|--:|---|---|---|",
+    ]
     for record in records:
         room = margin(record)
-        rows.append(
-            (
-                record.rule_id,
-                _shown(record.observed, record.unit),
-                record.comparator,
-                _shown(record.threshold, ""),
-                "" if room is None else _shown(room, ""),
-                _verdict(record),
-                record.reason_code or "",
-                record.note,
-            )
-        )
-    return table(header, rows)
+        cells = [
+            record.rule_id,
+            _shown(record.observed, record.unit),
+            record.comparator,
+            _shown(record.threshold, ""),
+            "" if room is None else _shown(room, ""),
+            _verdict(record),
+            f"`{record.reason_code}`" if record.reason_code else "",
+            record.note,
+        ]
+        lines.append("| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |")
+    return dg.MetadataValue.md("\n".join(lines))
 
 
 def denials(records: Iterable[RuleRecord]) -> str:
-    """What speaks against promotion, in one line: reason code, observed value and limit of each rule that denies."""
-    return "; ".join(
-        f"{record.rule_id}: {record.reason_code} ({_shown(record.observed, record.unit)}, must be "
-        f"{record.comparator} {_shown(record.threshold, '')})"
-        if record.status == "fail" and record.threshold is not None
-        else f"{record.rule_id}: {record.reason_code}"
+    """What speaks against promotion, in one line: each rule that denies with its reason code."""
+    return "; ".join(f"{record.rule_id}: {record.reason_code}" for record in records if record.denies)
+
+
+def denial_metadata(records: Iterable[RuleRecord]) -> dict[str, dg.MetadataValue]:
+    """The rules that deny, if any, under ``denied_by``: what was observed, and what it must be."""
+    rows = [
+        (
+            record.rule_id,
+            _shown(record.observed, record.unit),
+            f"{record.comparator} {'' if record.threshold is None else _shown(record.threshold, '')}".strip(),
+        )
         for record in records
         if record.denies
-    )
+    ]
+    return {"denied_by": table(("rule", "observed", "must be"), rows)} if rows else {}
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> dg.MetadataValue:
@@ -108,8 +116,8 @@ def _number(value: object) -> float | None:
 
 
 def _verdict(record: RuleRecord) -> str:
-    if record.status in {"fail", "missing"} and record.severity == "warning":
-        return f"{record.status} (warning)"
+    if record.status in {"fail", "missing"}:
+        return f"**{record.status}**" if record.severity == "error" else f"{record.status} (warning)"
     return record.status.replace("_", " ")
 
 

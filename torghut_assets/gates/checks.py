@@ -12,7 +12,7 @@ from torghut_assets.check_specs import candidate_check
 from torghut_assets.gates.evaluation import GateEvaluation, GateSummary
 from torghut_assets.gates.rule import GATES, TARGETS
 from torghut_assets.keys import GATE_EVALUATION
-from torghut_assets.presentation import denials, rule_table
+from torghut_assets.presentation import denial_metadata, denials, rule_table
 from torghut_assets.resources import ProjectResource
 
 
@@ -42,6 +42,7 @@ def gate_result(evaluation: GateEvaluation, gate: GateSummary, tear_sheet: str) 
         severity=dg.AssetCheckSeverity.ERROR if gate.required else dg.AssetCheckSeverity.WARN,
         description=description,
         metadata={
+            **denial_metadata(own),
             "rules": rule_table(own),
             "waived_or_warned": ", ".join(gate.warnings) or "none",
             "promotion_target": evaluation.promotion_target,

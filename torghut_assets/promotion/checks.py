@@ -9,7 +9,7 @@ import dagster as dg
 from torghut_assets.check_specs import candidate_check
 from torghut_assets.gates.rule import READINESS as READINESS_GATE
 from torghut_assets.keys import DECISION, PREREQUISITES, READINESS
-from torghut_assets.presentation import denials, reasons_list, rule_table
+from torghut_assets.presentation import denial_metadata, denials, reasons_list, rule_table
 from torghut_assets.promotion.decision import PromotionDecision
 from torghut_assets.promotion.prerequisites import PromotionPrerequisites
 from torghut_assets.promotion.readiness import RollbackReadiness
@@ -30,7 +30,11 @@ def prerequisites_check(report: PromotionPrerequisites) -> dg.AssetCheckResult:
         asset_key=PREREQUISITES,
         passed=report.passed,
         description=denials(report.records) or NOTHING_AGAINST,
-        metadata={"rules": rule_table(report.records), "run_id": report.run_id},
+        metadata={
+            **denial_metadata(report.records),
+            "rules": rule_table(report.records),
+            "run_id": report.run_id,
+        },
     )
 
 
@@ -48,7 +52,11 @@ def readiness_check(report: RollbackReadiness) -> dg.AssetCheckResult:
         passed=report.passed,
         severity=dg.AssetCheckSeverity.ERROR if required else dg.AssetCheckSeverity.WARN,
         description=denials(report.records) or NOTHING_AGAINST,
-        metadata={"rules": rule_table(report.records), "run_id": report.run_id},
+        metadata={
+            **denial_metadata(report.records),
+            "rules": rule_table(report.records),
+            "run_id": report.run_id,
+        },
     )
 
 
@@ -70,6 +78,7 @@ def decision_check(decision: PromotionDecision, project: ProjectResource) -> dg.
             "recommended_mode": decision.recommended_mode or "none",
             "reasons": reasons_list(decision.reasons),
             "waived": ", ".join(waiver.rule_id for waiver in decision.waivers) or "none",
+            **denial_metadata(decision.records),
             "rules_in_time": rule_table(decision.records),
             "policy_sha256": decision.policy.sha256,
             "run_id": decision.run_id,

@@ -38,7 +38,8 @@ from torghut_runtime.storage.embedded_account import Account, account_for, place
 from torghut_runtime.storage.migrations import migrate
 
 HOST: Final = "127.0.0.1"
-_START_LIMIT_S: Final = 120.0
+_START_LIMIT_S: Final = 300.0
+"""Recovery after a crash takes its time; a server that ends instead is noticed at once."""
 _STOP_LIMIT_S: Final = 60.0
 _POLL_S: Final = 0.02
 _JOIN_ATTEMPTS: Final = 5
@@ -178,7 +179,7 @@ class EmbeddedServer:
     def alive(self) -> bool:
         """Whether any process of a server that we started still runs."""
         with _opened(self.folder / "alive") as descriptor:
-            return not _taken(descriptor, fcntl.LOCK_EX)
+            return not _taken(descriptor, fcntl.LOCK_SH)  # shared, so that two who look do not see each other
 
     @contextmanager
     def used(self, port: int, *, start: bool = True) -> Generator[int]:
@@ -357,7 +358,12 @@ def _reason(text: str) -> str:
 
 @contextmanager
 def _opened(path: Path) -> Generator[int]:
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise StoreUnavailableError(
+            f"{path}: {error.strerror}; run as the user whose database this is, or set TORGHUT_HOME or DB_DSN"
+        ) from error
     try:
         yield descriptor
     finally:

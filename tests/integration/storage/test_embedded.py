@@ -311,9 +311,8 @@ def test_a_home_that_the_server_s_user_cannot_enter_stays_closed(tmp_path: Path)
         assert stat.S_IMODE(tmp_path.stat().st_mode) == before
         place = folder.resolve()
         shutil.rmtree(place)
-        with ensure_database(settings) as dsn:
-            assert value(dsn, "SELECT 1") == 1
-        assert folder.resolve() == place
+        assert EmbeddedServer.at(folder).folder == place
+        assert place.is_dir()
     finally:
         if folder.is_symlink():
             shutil.rmtree(folder.resolve())
@@ -461,6 +460,12 @@ def test_a_database_newer_than_this_version_is_refused(postgres_port: int) -> No
             connection.execute(sa.text("UPDATE alembic_version SET version_num = '9999_future'"))
         with pytest.raises(StoreUnavailableError, match="has schema 9999_future, which this version"):
             ensure_database(Settings.model_validate({"DB_DSN": dsn})).__enter__()
+
+
+def test_a_folder_that_is_somebody_else_s_is_told(settings: Settings) -> None:
+    (settings.home / "postgres" / "users").mkdir(parents=True)
+    with pytest.raises(StoreUnavailableError, match=r"users: Is a directory; run as the user whose database this is"):
+        ensure_database(settings).__enter__()
 
 
 def test_a_home_that_cannot_be_made_is_told(tmp_path: Path) -> None:
