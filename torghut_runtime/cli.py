@@ -5,6 +5,7 @@ import sys
 import click
 
 from torghut_runtime.command_line import ExitCode, end, examples, json_option, print_json, run
+from torghut_runtime.commands.positions import positions
 from torghut_runtime.commands.replay import replay
 from torghut_runtime.commands.simulate import simulate
 
@@ -42,6 +43,7 @@ def migrate(check: bool, as_json: bool) -> None:
 
 cli.add_command(simulate)
 cli.add_command(replay)
+cli.add_command(positions)
 
 
 def main() -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Literal, Protocol
 
-from torghut_runtime.order_feed.event import Source
+from torghut_runtime.order_feed.event import TERMINAL, Source
 from torghut_runtime.orders.model import Decision, Intent
 
 IntentState = Literal["initialised", "submitting", "unknown", "rejected", "expired", "canceled"]
@@ -43,6 +43,21 @@ class Journal(Protocol):
     def record(self, events: Sequence[bytes], source: Source) -> None:
         """Keep the broker's events, in the form of the order feed."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class StoredIntent:
+    """An intent as an earlier process left it."""
+
+    intent: Intent
+    decision: Decision | None
+    state: str
+    sent_at: datetime | None
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing can come of it any more but a correction."""
+        return self.state in TERMINAL
 
 
 @dataclass(frozen=True, slots=True)

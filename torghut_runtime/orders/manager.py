@@ -127,9 +127,9 @@ class OrderManager:
         try:
             document = request()
         except BlockedError as error:
-            return self._refused(intent, error.reasons[0])
+            return self.refuse(intent, error.reasons[0])
         except RateLimitedError:
-            return self._refused(intent, RATE)
+            return self.refuse(intent, RATE)
         except RejectedError as error:
             return self._rejected(intent, error)
         except UncertainError as error:
@@ -149,9 +149,10 @@ class OrderManager:
             return self._outcome(intent)
         self.failures_in_a_row += 1
         existing = "" if error.existing_order_id is None else f" (order {error.existing_order_id})"
-        return self._refused(intent, REJECTED, f"{error.code or error.status}: {error.message}{existing}")
+        return self.refuse(intent, REJECTED, f"{error.code or error.status}: {error.message}{existing}")
 
-    def _refused(self, intent: Intent, reason: str, message: str | None = None) -> Outcome:
+    def refuse(self, intent: Intent, reason: str, message: str | None = None) -> Outcome:
+        """End a committed intent of which nothing has come to the broker."""
         self._journal.move(intent, "rejected", reason=reason)
         self.tracker.forget(intent)
         return Outcome("rejected", reason, message)
@@ -163,8 +164,8 @@ class OrderManager:
     def _take(self, document: Document, source: Source) -> None:
         self._reached("answered")
         event = snapshot_event(document)
-        self._journal.record([event], source)
         self.tracker.apply(event)
+        self._journal.record([event], source)
         self._reached("recorded")
 
     # Taking back ------------------------------------------------------------------------------------------------------
@@ -199,11 +200,16 @@ class OrderManager:
         """When :meth:`resolve` has something to do; None while no order is unknown."""
         return min((each.due_ns for each in self._unknown.values()), default=None)
 
-    def adopt_unknown(self, intent: Intent) -> None:
-        """Take over an intent that an earlier process left without a certain answer; the next :meth:`resolve` asks."""
+    def adopt_unknown(self, intent: Intent, sent_ns: int) -> None:
+        """Take over an intent that an earlier process left without a certain answer; :meth:`resolve` asks next."""
         self.tracker.expect(intent)
-        now = self._clock.now_ns()
-        self._unknown[intent.client_order_id] = _Unknown(intent, now, due_ns=now)
+        self._unknown[intent.client_order_id] = _Unknown(intent, sent_ns, due_ns=self._clock.now_ns())
+
+    def take(self, document: Document) -> None:
+        """Take the broker's own word on an order, found by looking."""
+        event = snapshot_event(document)
+        if self.tracker.apply(event) is not None:
+            self._journal.record([event], "reconcile")
 
     def _mark_unknown(self, intent: Intent, reason: str) -> None:
         self._journal.move(intent, "unknown", reason=reason[:128])
@@ -244,7 +250,7 @@ class OrderManager:
                 self._unknown[key].resends = resends
         else:
             self._unknown.pop(key)
-            self._refused(each.intent, NOT_RECEIVED)
+            self.refuse(each.intent, NOT_RECEIVED)
 
     def _next(self, each: _Unknown, now: int) -> int:
         if each.attempt < len(LOOK_UPS):

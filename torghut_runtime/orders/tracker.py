@@ -53,6 +53,10 @@ class OrderTracker:
         self._intents[intent.client_order_id] = intent
         self.portfolio.reserve(intent)
 
+    def know(self, intent: Intent) -> None:
+        """An intent of an earlier process: its order is ours, and nothing is held back for it."""
+        self._intents[intent.client_order_id] = intent
+
     def forget(self, intent: Intent) -> None:
         """An intent has become no order; should one turn up after all, it is ours."""
         self.portfolio.release(intent.client_order_id)

@@ -133,6 +133,9 @@ order_intents = sa.Table(
     *_texts(reason=128, alpaca_order_id=128),
     _column("sent_at", MOMENT),
     *_times(),
+    # what a restarted process needs to hold back again
+    _column("is_exit", sa.Boolean, null=False, default=sa.false()),
+    _column("worst_price", NUMBER),
     sa.UniqueConstraint("alpaca_account_label", "client_order_id"),
     sa.UniqueConstraint("trade_decision_id", "intent_seq"),
     _one_of("state", INTENT_STATES),
