@@ -292,6 +292,17 @@ def known_names() -> frozenset[str]:
     return frozenset(str(field.validation_alias) for group in _GROUPS.values() for field in group.model_fields.values())
 
 
+def setting_rows() -> list[tuple[str, str, str]]:
+    """Name, default as it is written in an environment, and group of every setting, in the order of the contract."""
+    rows: list[tuple[str, str, str]] = []
+    for group, model in _GROUPS.items():
+        for field in model.model_fields.values():
+            default: Any = field.default
+            text = str(default).lower() if isinstance(default, bool) else "" if default is None else str(default)
+            rows.append((str(field.validation_alias), text, group))
+    return rows
+
+
 def _unknown_names() -> tuple[str, ...]:
     known = known_names() | set(_OTHER_NAMES)
     given = sorted(name.upper() for name in os.environ if name.upper().startswith(_PREFIX))
