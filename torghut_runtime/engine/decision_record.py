@@ -29,6 +29,7 @@ def decision_of(
     verdict: Verdict,
     *,
     account_label: str,
+    params_sha256: str,
     decided_at: datetime,
     reason: str,
     reasons: Sequence[str],
@@ -46,7 +47,7 @@ def decision_of(
         "strategy": {
             "type": strategy.strategy_class.type,
             "version": strategy.strategy_class.version,
-            "params_sha256": parameters_digest(strategy),
+            "params_sha256": params_sha256,
             "source_sha256": strategy.source_digest,
         },
         "signal": int(signal),

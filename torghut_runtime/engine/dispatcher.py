@@ -193,13 +193,18 @@ class Dispatcher:
             for order in self._tracker.open_orders()
         )
 
-    def _queue(self, decision: Decision, intent: Intent) -> None:
-        session = self._calendar.next_session(self._clock.now())
-        if session is None or not self._manager.commit(decision, intent):
+    def requeue(self, decision: Decision, intent: Intent) -> None:
+        """Take over an order that an earlier process committed for the session after its decision."""
+        session = self._calendar.next_session(decision.decided_at)
+        if session is None:
             return
-        opens, closes = self._calendar.session_open(session), self._calendar.session_close(session)
-        opens_ns, closes_ns = _ns(opens), _ns(closes)
+        opens_ns = _ns(self._calendar.session_open(session))
+        closes_ns = _ns(self._calendar.session_close(session))
         self._queued.append(_Waiting(decision, intent, opens_ns - BEFORE_OPEN_NS, opens_ns, closes_ns))
+
+    def _queue(self, decision: Decision, intent: Intent) -> None:
+        if self._manager.commit(decision, intent):
+            self.requeue(decision, intent)
 
     def _release(self, each: _Waiting, now_ns: int) -> None:
         """A queued order's moment has come: all checks again, then it goes out, as a day order where it is late."""

@@ -7,7 +7,6 @@ trader feeds it bars, order events and the time. Research's account does the sam
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from decimal import Decimal
 from typing import Final
 
@@ -15,9 +14,10 @@ from torghut_runtime.clock import Clock
 from torghut_runtime.compiled import Vector
 from torghut_runtime.engine.account_view import AccountView, with_taken
 from torghut_runtime.engine.circuit import StrategyCircuit
-from torghut_runtime.engine.decision_record import decision_of
+from torghut_runtime.engine.decision_record import decision_of, parameters_digest
 from torghut_runtime.engine.dispatcher import Dispatcher, collar_price, intent_of
 from torghut_runtime.engine.driver import StrategyDriver, Verdict, position_vector
+from torghut_runtime.engine.entry_draft import EntryDraft, cap_of, slot_of, time_in_force, wish_of
 from torghut_runtime.engine.market_view import DailyVolumes, PriceSnapshot, as_decimal, price_of
 from torghut_runtime.engine.stance import Stance
 from torghut_runtime.market.calendar import TradingCalendar, is_exchange_traded
@@ -25,9 +25,8 @@ from torghut_runtime.market.features import Bar
 from torghut_runtime.market.timeframe import DAILY, timeframe_seconds
 from torghut_runtime.orders.journal import Journal
 from torghut_runtime.orders.manager import OrderManager
-from torghut_runtime.orders.model import Decision, OrderTerms, TimeInForce
-from torghut_runtime.orders.portfolio import Slot
-from torghut_runtime.risk.allocator import Sized, Wish, net, size_entry, size_step, size_target
+from torghut_runtime.orders.model import Decision, OrderTerms
+from torghut_runtime.risk.allocator import Sized, net, size_entry, size_step, size_target
 from torghut_runtime.risk.limits import (
     Entry,
     Limits,
@@ -50,32 +49,6 @@ _GRACE_SECONDS: Final = 10.0
 CONFLICT: Final = "intent_conflict_resolved"
 DEGRADED: Final = "strategy_degraded"
 SHORTS: Final = "shorts_not_allowed"
-
-
-@dataclass(slots=True)
-class _Entry:
-    """An entry on its way from wish to order; ``qty`` is signed."""
-
-    verdict: Verdict
-    side: Side
-    price: PriceSnapshot
-    limit: Decimal | None
-    sized: Sized
-    reasons: list[str]
-    qty: Decimal = ZERO
-
-    @property
-    def slot(self) -> Slot:
-        return slot_of(self.verdict)
-
-    @property
-    def worst_price(self) -> Decimal:
-        return self.price.price if self.limit is None else max(self.limit, self.price.price)
-
-
-def slot_of(verdict: Verdict) -> Slot:
-    """Strategy and symbol of a verdict."""
-    return verdict.strategy.entry.strategy_id, verdict.bar.symbol
 
 
 class Trader:
@@ -103,6 +76,7 @@ class Trader:
         self._label = settings.mode.account_label
         self._journal = journal
         self._clock = clock
+        self._digests = {each.entry.strategy_id: parameters_digest(each) for each in driver.strategies}
         self._calendar = TradingCalendar()
         self._volumes = DailyVolumes()
         self._circuit = StrategyCircuit(
@@ -191,22 +165,22 @@ class Trader:
 
     def _act(self, bar: Bar, verdicts: Sequence[Verdict]) -> None:
         now_ns = self._clock.now_ns()
-        entries: list[_Entry] = []
+        entries: list[EntryDraft] = []
         taken = ZERO
         for verdict in verdicts:
             self._circuit.note(verdict.strategy.entry.strategy_id, now_ns, failed=verdict.is_invalid)
+        growing: list[tuple[Verdict, Decimal | None]] = []
         for verdict in verdicts:
             code = self._meant(verdict)
-            if code not in (REASON_HOLD, REASON_ENTRY, REASON_TARGET) and not verdict.is_invalid:
-                self._exit(verdict, REASONS[code], ZERO)
-            elif code == REASON_TARGET and self._shrinks(verdict):
-                self._exit(verdict, REASONS[code], self._target(verdict))
-        for verdict in verdicts:
-            code = self._meant(verdict)
-            if code == REASON_ENTRY or (code == REASON_TARGET and not self._shrinks(verdict)):
-                entry = self._wished(verdict, code, taken)
-                taken += entry.qty * entry.worst_price
-                entries.append(entry)
+            goal = self._target(verdict) if code == REASON_TARGET else None
+            if code == REASON_ENTRY or (goal is not None and not self._shrinks(verdict, goal)):
+                growing.append((verdict, goal))
+            elif code != REASON_HOLD and not verdict.is_invalid:
+                self._exit(verdict, REASONS[code], goal or ZERO)
+        for verdict, goal in growing:
+            entry = self._wished(verdict, goal, taken)
+            taken += entry.qty * entry.worst_price
+            entries.append(entry)
         for entry, qty in zip(entries, net([each.qty for each in entries]), strict=True):
             if entry.qty and not qty:
                 entry.reasons.append(CONFLICT)
@@ -232,13 +206,12 @@ class Trader:
         side: Side = "buy" if fraction >= 0.0 else "sell"
         price = self._prices[verdict.bar.symbol]
         worst = self._limit_price(side, price, queued=self._waits(verdict.bar)) or price.price
-        exposure = self.account.exposure(slot, side, self._clock.now_ns())
-        wish = _wish(verdict.strategy, fraction)
-        goal = size_target(wish, float(max(worst, price.price)), exposure, self.limits)
+        wish = wish_of(verdict.strategy, fraction)
+        goal = size_target(wish, float(max(worst, price.price)), self.portfolio.equity, self.limits)
         return ZERO if goal * held < 0 else goal
 
-    def _shrinks(self, verdict: Verdict) -> bool:
-        return abs(self._target(verdict)) <= abs(self.portfolio.position(slot_of(verdict)).qty)
+    def _shrinks(self, verdict: Verdict, goal: Decimal) -> bool:
+        return abs(goal) <= abs(self.portfolio.position(slot_of(verdict)).qty)
 
     def _exit(self, verdict: Verdict, reason: str, goal: Decimal) -> None:
         """Take waiting entries back and sell (or buy back) down to ``goal``, never across zero."""
@@ -259,41 +232,44 @@ class Trader:
             self._note(verdict, reason, gate, price, goal)
             return
         side: Side = "buy" if change > 0 else "sell"
-        tif = _time_in_force(slot[1], is_open=self.dispatcher.is_open(slot[1]))
+        tif = time_in_force(slot[1], is_open=self.dispatcher.is_open(slot[1]))
         terms = OrderTerms(slot[1], side, abs(change), "market", tif)
         decision = self._decision(verdict, reason, [], price, target_qty=goal, terms=terms)
         self.dispatcher.exit(decision, intent_of(self._label, decision, 0, terms, price, is_exit=True))
 
     # Entries ----------------------------------------------------------------------------------------------------------
 
-    def _wished(self, verdict: Verdict, code: int, taken: Decimal) -> _Entry:
-        """The size of an entry beside positions, reservations and the wishes before it (``taken``, signed)."""
+    def _wished(self, verdict: Verdict, goal: Decimal | None, taken: Decimal) -> EntryDraft:
+        """The size of an entry beside positions, reservations and the wishes before it (``taken``, signed).
+
+        ``goal``: what a target asks for, None for a signal.
+        """
         slot, price = slot_of(verdict), self._prices[verdict.bar.symbol]
         held = self.portfolio.position(slot).qty
-        if code == REASON_TARGET:
+        if goal is not None:
             self.dispatcher.take_back_entries(slot, "target")
-            change = self._target(verdict) - held
+            change = goal - held
             side: Side = "buy" if change > 0 else "sell"
         else:
             change = None
             side = "buy" if verdict.out[0] > 0.0 else "sell"
         limit = self._limit_price(side, price, queued=self._waits(verdict.bar))
-        entry = _Entry(verdict, side, price, limit, Sized(ZERO), [])
+        entry = EntryDraft(verdict, side, price, limit, Sized(ZERO), [])
         exposure = with_taken(self.account.exposure(slot, side, self._clock.now_ns()), taken)
         worst = float(entry.worst_price)
         if side == "sell" and held <= 0 and not self.limits.allow_shorts:
             entry.reasons.append(SHORTS)
         elif change is None:
-            wish = _wish(verdict.strategy, float(verdict.out[1]))
+            wish = wish_of(verdict.strategy, float(verdict.out[1]))
             entry.sized = size_entry(wish, side, worst, exposure, self.limits)
         else:
-            wish = _wish(verdict.strategy, float(verdict.out[1]))
+            wish = wish_of(verdict.strategy, float(verdict.out[1]))
             entry.sized = size_step(wish, abs(change), side, worst, exposure, self.limits)
         entry.reasons.extend(entry.sized.reasons)
         entry.qty = entry.sized.qty if side == "buy" else -entry.sized.qty
         return entry
 
-    def _enter(self, entry: _Entry, bar: Bar) -> None:
+    def _enter(self, entry: EntryDraft, bar: Bar) -> None:
         slot, strategy = entry.slot, entry.verdict.strategy
         now_ns = self._clock.now_ns()
         queued = self._waits(bar)
@@ -317,8 +293,8 @@ class Trader:
                 qty=abs(entry.qty),
                 worst_price=entry.worst_price,
                 opens_short=opens_short,
-                strategy_notional_cap=_cap(strategy.entry.max_notional_per_trade),
-                strategy_position_pct=_cap(strategy.entry.max_position_pct_equity),
+                strategy_notional_cap=cap_of(strategy.entry.max_notional_per_trade),
+                strategy_position_pct=cap_of(strategy.entry.max_position_pct_equity),
                 average_daily_volume=self._volumes.average(bar.symbol),
             )
             reasons += entry_reasons(asked, self.account.exposure(slot, entry.side, now_ns), self.limits)
@@ -328,7 +304,7 @@ class Trader:
             told = list(dict.fromkeys(reasons))
             self._note(entry.verdict, why, told, entry.price, goal, sized=entry.sized)
             return
-        tif = _time_in_force(bar.symbol, is_open=not queued)
+        tif = time_in_force(bar.symbol, is_open=not queued)
         kind = "market" if entry.limit is None else "limit"
         terms = OrderTerms(bar.symbol, entry.side, abs(entry.qty), kind, tif, entry.limit)
         decision = self._decision(entry.verdict, why, [], entry.price, target_qty=goal, sized=entry.sized, terms=terms)
@@ -374,6 +350,7 @@ class Trader:
         return decision_of(
             verdict,
             account_label=self._label,
+            params_sha256=self._digests[verdict.strategy.entry.strategy_id],
             decided_at=self._clock.now(),
             reason=reason,
             reasons=reasons,
@@ -396,23 +373,3 @@ class Trader:
     ) -> None:
         decision = self._decision(verdict, reason, reasons, price, target_qty=goal, sized=sized)
         self._journal.note(decision, "rejected" if reasons else "planned")
-
-
-def _wish(strategy: BoundStrategy, fraction: float) -> Wish:
-    entry = strategy.entry
-    return Wish(
-        fraction=fraction,
-        fixed_qty=strategy.params.qty,
-        notional_cap=_cap(entry.max_notional_per_trade),
-        position_pct=_cap(entry.max_position_pct_equity),
-    )
-
-
-def _cap(value: float | None) -> Decimal | None:
-    return None if value is None else as_decimal(value)
-
-
-def _time_in_force(symbol: str, *, is_open: bool) -> TimeInForce:
-    if not is_exchange_traded(symbol):
-        return "gtc"
-    return "day" if is_open else "opg"

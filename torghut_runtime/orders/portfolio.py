@@ -85,6 +85,8 @@ class Portfolio:
         self.marks: dict[str, Decimal] = {}
         """Newest price per symbol."""
         self._positions: dict[Slot, Position] = {}
+        self._held: dict[Slot, Position] = {}
+        """Those that are not flat."""
         self._fills: dict[Slot, list[BookedFill]] = {}
         self._of_order: dict[str, tuple[Slot, tuple[BookedFill, ...]]] = {}
         self._reservations: dict[str, Reservation] = {}
@@ -127,6 +129,7 @@ class Portfolio:
             for fill in new:
                 booked.append(fill)
                 self.position(slot).take(fill.signed_qty, fill.price)
+            self._moved(slot)
             return
         kept = [fill for fill in booked if fill.order != order]
         for fill in fills:
@@ -137,6 +140,14 @@ class Portfolio:
             replayed.take(fill.signed_qty, fill.price)
         replayed.bars_held = self.position(slot).bars_held if replayed.qty else 0
         self._positions[slot] = replayed
+        self._moved(slot)
+
+    def _moved(self, slot: Slot) -> None:
+        position = self._positions[slot]
+        if position.qty:
+            self._held[slot] = position
+        else:
+            self._held.pop(slot, None)
 
     # Bars -------------------------------------------------------------------------------------------------------------
 
@@ -146,8 +157,8 @@ class Portfolio:
 
     def bar_passed(self, slot: Slot) -> None:
         """One more bar of the strategy's timeframe has closed."""
-        held = self._positions.get(slot)
-        if held is not None and held.qty:
+        held = self._held.get(slot)
+        if held is not None:
             held.bars_held += 1
 
     # Values -----------------------------------------------------------------------------------------------------------
@@ -158,17 +169,17 @@ class Portfolio:
 
     def positions(self) -> Iterator[tuple[Slot, Position]]:
         """Everything that is held, by strategy and symbol."""
-        return ((slot, self._positions[slot]) for slot in sorted(self._positions) if self._positions[slot].qty)
+        return ((slot, self._held[slot]) for slot in sorted(self._held))
 
     def waiting(self, slot: Slot, *, exits: bool) -> Decimal:
         """Signed shares of the open exits, or of the open entries, of a slot."""
-        return sum((held.left for held in self._held(slot) if held.is_exit == exits), ZERO)
+        return sum((held.left for held in self._waiting(slot) if held.is_exit == exits), ZERO)
 
     def pending(self, slot: Slot) -> Decimal:
         """Signed shares of all open orders of a slot."""
-        return sum((held.left for held in self._held(slot)), ZERO)
+        return sum((held.left for held in self._waiting(slot)), ZERO)
 
-    def _held(self, slot: Slot) -> Iterable[Reservation]:
+    def _waiting(self, slot: Slot) -> Iterable[Reservation]:
         return (held for held in self._reservations.values() if held.slot == slot)
 
     @property
@@ -179,38 +190,40 @@ class Portfolio:
     @property
     def equity(self) -> Decimal:
         """Cash and positions at their marks."""
-        return self.cash + sum((self._value(slot, held.qty) for slot, held in self._positions.items()), ZERO)
+        return self.cash + sum((self._value(slot, held.qty) for slot, held in self._held.items()), ZERO)
 
     @property
     def gross(self) -> Decimal:
         """Absolute value of every strategy's position, and what open entries may add."""
-        held = (abs(self._value(slot, position.qty)) for slot, position in self._positions.items())
+        held = (abs(self._value(slot, position.qty)) for slot, position in self._held.items())
         return sum(held, ZERO) + sum((each.notional for each in self._reservations.values()), ZERO)
 
     @property
     def net(self) -> Decimal:
         """Signed value of all positions and open entries."""
-        held = (self._value(slot, position.qty) for slot, position in self._positions.items())
+        held = (self._value(slot, position.qty) for slot, position in self._held.items())
         return sum(held, ZERO) + sum((_signed(each) for each in self._reservations.values()), ZERO)
 
     def symbol_net(self, symbol: str) -> Decimal:
         """Signed value of positions and open entries in a symbol."""
-        held = (self._value(slot, each.qty) for slot, each in self._positions.items() if slot[1] == symbol)
+        held = (self._value(slot, each.qty) for slot, each in self._held.items() if slot[1] == symbol)
         waiting = (_signed(each) for each in self._reservations.values() if each.slot[1] == symbol)
         return sum(held, ZERO) + sum(waiting, ZERO)
 
     def in_slot(self, slot: Slot) -> Decimal:
         """Absolute value of a strategy's position in a symbol, and what its open entries may add."""
-        return abs(self._value(slot, self.position(slot).qty)) + sum((each.notional for each in self._held(slot)), ZERO)
+        return abs(self._value(slot, self.position(slot).qty)) + sum(
+            (each.notional for each in self._waiting(slot)), ZERO
+        )
 
     def symbols(self) -> frozenset[str]:
         """Symbols with a position or an open entry."""
-        held = {slot[1] for slot, position in self._positions.items() if position.qty}
+        held = {slot[1] for slot in self._held}
         return frozenset(held | {each.slot[1] for each in self._reservations.values() if not each.is_exit})
 
     def symbol_qty(self, symbol: str) -> Decimal:
         """Signed shares of a symbol over all strategies, as the broker counts them."""
-        return sum((each.qty for slot, each in self._positions.items() if slot[1] == symbol), ZERO)
+        return sum((each.qty for slot, each in self._held.items() if slot[1] == symbol), ZERO)
 
     def _value(self, slot: Slot, qty: Decimal) -> Decimal:
         if not qty:

@@ -46,6 +46,7 @@ class OrderTracker:
         self._book = OrderBook()
         self._intents: dict[str, Intent] = {}
         self._orders: dict[str, TrackedOrder] = {}
+        self._open: dict[str, TrackedOrder] = {}
         self._by_client_id: dict[str, str] = {}
 
     def expect(self, intent: Intent) -> None:
@@ -74,6 +75,10 @@ class OrderTracker:
         intent = None if client_id is None else self._intents.get(client_id)
         tracked = TrackedOrder(ref[1], intent, order.state)
         self._orders[ref[1]] = tracked
+        if tracked.is_open:
+            self._open[ref[1]] = tracked
+        else:
+            self._open.pop(ref[1], None)
         if client_id is not None:
             self._by_client_id[client_id] = ref[1]
         owner = UNATTRIBUTED if intent is None else intent.strategy_id
@@ -91,7 +96,7 @@ class OrderTracker:
 
     def open_orders(self) -> list[TrackedOrder]:
         """Orders that may still trade, foreign ones included."""
-        return [order for order in self._orders.values() if order.is_open]
+        return list(self._open.values())
 
     def open_entries(self, slot: Slot | None = None) -> list[TrackedOrder]:
         """Open entries of ours, of one strategy and symbol where a slot is given."""

@@ -72,15 +72,15 @@ def size_entry(wish: Wish, side: Side, price: float, exposure: Exposure, limits:
     return _clipped(wanted, price, _rooms(wish, side, exposure, limits))
 
 
-def size_target(wish: Wish, price: float, exposure: Exposure, limits: Limits) -> Decimal:
+def size_target(wish: Wish, price: float, equity: Decimal, limits: Limits) -> Decimal:
     """Signed shares that a position should have; what it takes to get there is for :func:`size_step` to clip."""
     budget = _budget(wish, limits)
-    gross_cap = limits.gross_cap(exposure.equity)
-    multiple = math.inf if gross_cap is None or exposure.equity <= 0 else float(gross_cap / exposure.equity)
+    gross_cap = limits.gross_cap(equity)
+    multiple = math.inf if gross_cap is None or equity <= 0 else float(gross_cap / equity)
     return _shares(
         target_quantity(
             price,
-            float(exposure.equity),
+            float(equity),
             budget.notional_cap,
             budget.position_pct,
             budget.fixed_qty,

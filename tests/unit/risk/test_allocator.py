@@ -82,8 +82,8 @@ def test_a_strategy_never_has_more_in_a_symbol_than_its_cap_whatever_it_signals(
 
 def test_a_target_is_signed_and_its_step_is_clipped() -> None:
     wish = Wish(-0.5, notional_cap=Decimal(10_000))
-    assert size_target(wish, 100.0, exposure(), limits()) == -50
-    assert size_target(wish, 100.0, exposure(), limits(max_gross=2_000)) == -10
+    assert size_target(wish, 100.0, Decimal(100_000), limits()) == -50
+    assert size_target(wish, 100.0, Decimal(100_000), limits(max_gross=2_000)) == -10
     assert size_step(wish, Decimal(50), "sell", 100.0, exposure(gross=1_500), limits(max_gross=2_000)).qty == 5
 
 

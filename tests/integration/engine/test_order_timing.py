@@ -1,0 +1,126 @@
+"""When orders go out: at the open, late, not any more; after a restart; when requests are used up."""
+
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from engine_world import FRIDAY, daily_tape, minute_tape, replay, timed
+
+from torghut_runtime.broker.protocol import RateLimitedError
+from torghut_runtime.clock import nanoseconds_of
+from torghut_runtime.engine.dispatcher import collar_price
+from torghut_runtime.engine.replay import Replay, market_bar
+from torghut_runtime.orders.journal import StoredIntent
+from torghut_runtime.orders.reconcile import resolve_left
+
+FRIDAY_CLOSE = datetime(2026, 1, 9, 21, tzinfo=UTC)
+MONDAY_OPEN = datetime(2026, 1, 12, 14, 30, tzinfo=UTC)
+
+
+def at(world: Replay, moment: datetime) -> None:
+    """Let time and simulator come to a moment, then do what is due."""
+    world._broker.advance_to(nanoseconds_of(moment))
+    world._hear(nanoseconds_of(moment))
+    world.trader.on_time()
+    world._pump()
+
+
+@pytest.fixture
+def queued() -> Replay:
+    """Friday is over; a daily strategy has decided to buy on Monday."""
+    tape = daily_tape({"AAPL": [100, 101, 102]}, first=FRIDAY)
+    world = replay(tape, timed(timeframe="1Day"))
+    at(world, FRIDAY_CLOSE)
+    world.trader.on_bars([market_bar(tape.bars[0], "1Day", FRIDAY)])
+    return world
+
+
+def broker_orders(world: Replay) -> list[dict[str, Any]]:
+    return [order.document() for order in world._broker.desk.book]
+
+
+def written(world: Replay) -> list[tuple[str, str | None, str]]:
+    return [(each.state, each.reason, each.intent.terms.time_in_force) for each in world.journal.intents.values()]
+
+
+def test_a_queued_order_waits_over_the_weekend_with_its_exposure_reserved(queued: Replay) -> None:
+    at(queued, MONDAY_OPEN - timedelta(minutes=15, seconds=1))
+    assert written(queued) == [("initialised", None, "opg")]
+    assert queued.trader.portfolio.gross == 1_020
+    at(queued, MONDAY_OPEN - timedelta(minutes=15))
+    assert written(queued) == [("submitting", None, "opg")]
+    assert [order["time_in_force"] for order in broker_orders(queued)] == ["opg"]
+
+
+def test_when_the_opening_was_missed_it_goes_as_a_day_order_in_the_session(queued: Replay) -> None:
+    at(queued, MONDAY_OPEN - timedelta(minutes=1))
+    assert written(queued) == [("initialised", None, "opg")]
+    at(queued, MONDAY_OPEN + timedelta(minutes=10))
+    assert written(queued) == [("canceled", "opening_missed", "opg"), ("submitting", None, "day")]
+    assert [order["time_in_force"] for order in broker_orders(queued)] == ["day"]
+
+
+def test_what_was_not_sent_by_the_close_of_its_session_expires(queued: Replay) -> None:
+    at(queued, datetime(2026, 1, 12, 21, tzinfo=UTC))
+    assert written(queued) == [("expired", "queue_expired", "opg")]
+    assert (queued.trader.portfolio.gross, broker_orders(queued)) == (0, [])
+
+
+def test_a_queued_entry_is_checked_again_before_it_goes(queued: Replay) -> None:
+    queued.stance.set(kill_switch=True)
+    at(queued, MONDAY_OPEN - timedelta(minutes=15))
+    assert written(queued) == [("canceled", "kill_switch_enabled", "opg")]
+    assert broker_orders(queued) == []
+
+
+def test_a_queued_order_of_an_earlier_process_is_sent_by_the_next(queued: Replay) -> None:
+    (left,) = queued.journal.intents.values()
+    decision = queued.journal.decisions[left.decision_hash]
+    tape = daily_tape({"AAPL": [100, 101, 102]}, first=FRIDAY)
+    world = replay(tape, timed(timeframe="1Day", enter_at=99))
+    at(world, FRIDAY_CLOSE + timedelta(hours=1))
+    world.journal.commit(decision, left.intent)
+    world.tracker.expect(left.intent)
+    stored = [StoredIntent(left.intent, decision, "initialised", None)]
+    for each in resolve_left(world.trader.manager, stored):
+        assert each.decision is not None
+        world.trader.dispatcher.requeue(each.decision, each.intent)
+    at(world, MONDAY_OPEN - timedelta(minutes=15))
+    assert written(world) == [("submitting", None, "opg")]
+
+
+def test_an_exit_that_finds_the_budget_used_up_goes_a_second_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    tape = minute_tape({"AAPL": [100, 100, 100, 100]})
+    world = replay(tape, timed(exit_at=3))
+    client: Any = world.trader.manager._firewall._writer
+    submit, refused = client.submit, []
+
+    def once_too_many(payload: Any) -> Any:
+        if payload["side"] == "sell" and not refused:
+            refused.append(payload)
+            raise RateLimitedError(0.5)
+        return submit(payload)
+
+    monkeypatch.setattr(client, "submit", once_too_many)
+    done = world.run()
+    exits = [order for order in done.orders if order["is_exit"]]
+    assert [(order["state"], order["reason"], order["intent_seq"]) for order in exits] == [
+        ("rejected", "order_rate_exceeded", 0),
+        ("filled", None, 1),
+    ]
+    assert (exits[1]["sent_at"] - exits[0]["sent_at"]).total_seconds() == 1.0
+
+
+@pytest.mark.parametrize(
+    ("reference", "side", "price"),
+    [
+        ("100", "buy", "102"),
+        ("100", "sell", "98"),
+        ("33.33", "buy", "33.99"),
+        ("33.33", "sell", "32.67"),
+        ("0.5", "buy", "0.51"),
+    ],
+)
+def test_an_opening_limit_stays_within_the_collar(reference: str, side: Any, price: str) -> None:
+    assert collar_price(Decimal(reference), side, Decimal(200)) == Decimal(price)
