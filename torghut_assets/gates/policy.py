@@ -27,7 +27,6 @@ from pydantic import (
 from torghut_assets.gates.retired import successor
 from torghut_assets.gates.rule import Target
 from torghut_assets.gates.rules import RULES_BY_ID
-from torghut_assets.gates.strict_text import parse_text
 from torghut_assets.gates.strict_values import (
     Boolean,
     Count,
@@ -38,6 +37,7 @@ from torghut_assets.gates.strict_values import (
     date_or_time,
     decimal_limit,
 )
+from torghut_assets.strict_text import parse_text
 from torghut_runtime.canonical import digest
 from torghut_runtime.errors import InputError
 from torghut_runtime.strategies.catalog import explain

@@ -1,6 +1,6 @@
 """Values of policy files read strictly: numbers without loss, booleans that are booleans, ends of promises.
 
-The validators raise ``ValueError``, which pydantic turns into the fault of a field. Texts are ``gates.strict_text``'s
+The validators raise ``ValueError``, which pydantic turns into the fault of a field. Texts are ``strict_text``'s
 business, the fields ``gates.policy``'s.
 """
 

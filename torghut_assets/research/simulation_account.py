@@ -75,7 +75,7 @@ def mark(book: Book, symbol: int, price: float) -> None:
 
 @kernel(void(BOOK))
 def sum_again(book: Book) -> None:
-    """Recompute the exposures from scratch, so that rounding does not accumulate over a long history."""
+    """Recompute the exposures from scratch, so that rounding neither accumulates nor outlives a position."""
     gross = 0.0
     net = 0.0
     for symbol in range(book.symbols.shape[0]):
@@ -109,6 +109,8 @@ def book_fill(book: Book, slot: int, symbol: int, signed_qty: float, price: floa
     book.account[GROSS] += grown * price
     book.account[NET] += signed_qty * price
     book.account[CASH] -= signed_qty * price + cost[0] + cost[1] + cost[2] + cost[3]
+    if book.symbols[symbol, HELD] == 0.0:
+        sum_again(book)  # a flat account has no exposure, not even one of rounding
 
 
 @kernel(void(BOOK, int64, int64, int64))

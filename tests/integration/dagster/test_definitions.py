@@ -83,11 +83,6 @@ def test_the_checks_are_as_they_were_reviewed(definitions: dg.Definitions, snaps
     assert {key.to_user_string(): check(graph, key) for key in keys} == snapshot
 
 
-def job_of(sensor: dg.SensorDefinition) -> str | None:
-    """The job that a sensor may request; one over failed runs requests none."""
-    return sensor.job_name if sensor.targets else None
-
-
 def test_jobs_sensors_and_schedules_are_as_they_were_reviewed(
     definitions: dg.Definitions, snapshot: SnapshotAssertion
 ) -> None:
@@ -99,7 +94,11 @@ def test_jobs_sensors_and_schedules_are_as_they_were_reviewed(
             if not job.name.startswith("__")
         },
         "sensors": {
-            sensor.name: [sensor.minimum_interval_seconds, sensor.default_status.value, job_of(sensor)]
+            sensor.name: [
+                sensor.minimum_interval_seconds,
+                sensor.default_status.value,
+                sensor.job_name if sensor.has_jobs else None,
+            ]
             for sensor in repository.sensor_defs
         },
         "schedules": {

@@ -76,9 +76,7 @@ def test_a_failure_older_than_the_window_is_not_counted(world: World, age: int, 
     world.walk("gate-evaluation")
     world.fail("gate-evaluation", occurrence="old")
     with world.engine.begin() as connection:
-        connection.execute(
-            sa.update(guard_failures).values(at=sa.func.clock_timestamp() - timedelta(seconds=age))
-        )
+        connection.execute(sa.update(guard_failures).values(at=sa.func.clock_timestamp() - timedelta(seconds=age)))
     assert world.fail("gate-evaluation", occurrence="new").answer.stage_failures == counted
 
 
@@ -208,7 +206,12 @@ def test_resume_lifts_the_pause_and_clears_the_active_stages_count(world: World)
     assert outcome.reason == "resumed"
     assert not world.state().paused
     row = world.ledger()[-1]
-    assert (row.kind, row.actor, row.body["approver"], row.body["clearedFailures"]) == ("guard_state", "ada", "grace", 5)
+    assert (row.kind, row.actor, row.body["approver"], row.body["clearedFailures"]) == (
+        "guard_state",
+        "ada",
+        "grace",
+        5,
+    )
     assert world.fail("gate-evaluation", occurrence="later").answer.stage_failures == 1
 
 
