@@ -66,6 +66,13 @@ class Settings(BaseSettings):
     account_label: str = Field(default="paper", min_length=1, max_length=64, validation_alias="TRADING_ACCOUNT_LABEL")
     """Whose orders a message is about when it does not say."""
 
+    # broker
+    broker_key: str | None = Field(default=None, validation_alias="APCA_API_KEY_ID", repr=False)
+    broker_secret: SecretStr | None = Field(default=None, validation_alias="APCA_API_SECRET_KEY", repr=False)
+    broker_url: str | None = Field(
+        default=None, validation_alias=AliasChoices("APCA_API_BASE_URL", "TRADING_SIMULATOR_URL")
+    )
+
     # order feed
     order_feed_enabled: bool = Field(default=False, validation_alias="TRADING_ORDER_FEED_ENABLED")
     order_feed_bootstrap_servers: str | None = Field(
