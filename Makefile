@@ -56,9 +56,11 @@ typecheck: $(READY) ## Types, strict
 bench: $(READY) ## Every benchmark, with its targets
 	@for script in benchmarks/*.py; do echo "== $$script"; $(PYTHON) $$script || exit 1; done
 
-docs: $(READY) ## Regenerate what is generated under docs/ (schemas, gate table, command line)
+docs: $(READY) ## Regenerate what is generated under docs/ (schemas, gate tables, command line, list of records)
 	$(PYTHON) -m torghut_assets.schemas
+	$(PYTHON) -m torghut_assets.gates.reference
 	$(PYTHON) -m torghut_assets.commands.reference
+	$(PYTHON) scripts/adr_index.py
 
 clean: ## Remove environments, caches and build results; keeps artifacts/ and .torghut/
 	rm -rf .venv .bootstrap .pytest_cache .ruff_cache .hypothesis build dist htmlcov test-artifacts .coverage .coverage.*

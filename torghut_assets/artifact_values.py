@@ -74,13 +74,13 @@ def _decode(parts: Mapping[str, bytes], kind: Any, name: str) -> Any:
     if kind is bytes:
         return _part(parts, f"{name}.bin")
     if isinstance(kind, type) and dataclasses.is_dataclass(kind):
-        hints = get_type_hints(kind)
+        hints = get_type_hints(cast("Any", kind))
         values = {
             field.name: _decode(parts, hints[field.name], field.name if name == _WHOLE else f"{name}.{field.name}")
-            for field in dataclasses.fields(kind)
+            for field in dataclasses.fields(cast("Any", kind))
         }
         return kind(**values)
-    return TypeAdapter[Any](kind).validate_json(_part(parts, f"{name}.json"))
+    return TypeAdapter[Any](cast("Any", kind)).validate_json(_part(parts, f"{name}.json"))
 
 
 def _part(parts: Mapping[str, bytes], name: str) -> bytes:

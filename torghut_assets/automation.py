@@ -4,6 +4,8 @@ Nothing here concludes anything about a candidate. Out of the box only the senso
 materialising a candidate is somebody's click or command, or the schedule's once it has been switched on.
 """
 
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+
 from collections.abc import Iterator
 
 import dagster as dg
@@ -17,7 +19,6 @@ EXCHANGE_ZONE = "America/New_York"
 LANE = dg.define_asset_job(
     "lane",
     selection=dg.AssetSelection.all() - dg.AssetSelection.assets(dg.AssetKey(["research", "leaderboard"])),
-    partitions_def=CANDIDATES,
     description="One candidate from its data to the verdict and, when it is promoted, the patch; with all checks.",
 )
 CHECKS = dg.define_asset_job(

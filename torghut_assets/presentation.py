@@ -5,6 +5,7 @@ Only formatting; what the numbers mean is decided where they are made.
 
 import base64
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, cast
 
 import dagster as dg
 import polars as pl
@@ -29,7 +30,10 @@ def margin(record: RuleRecord) -> float | None:
 
 def rule_table(records: Iterable[RuleRecord]) -> dg.MetadataValue:
     """Rules as Markdown: observed value, limit, margin, verdict and why."""
-    lines = ["| rule | observed | must be | limit | margin | verdict | reason | note |", "|---|--:|:-:|--:|--:|---|---|---|"]
+    lines = [
+        "| rule | observed | must be | limit | margin | verdict | reason | note |",
+        "|---|--:|:-:|--:|--:|---|---|---|",
+    ]
     for record in records:
         room = margin(record)
         cells = [
@@ -46,12 +50,29 @@ def rule_table(records: Iterable[RuleRecord]) -> dg.MetadataValue:
     return dg.MetadataValue.md("\n".join(lines))
 
 
+def denials(records: Iterable[RuleRecord]) -> str:
+    """What speaks against promotion, in one line: each rule that denies with its reason code."""
+    return "; ".join(f"{record.rule_id}: {record.reason_code}" for record in records if record.denies)
+
+
+def denial_metadata(records: Iterable[RuleRecord]) -> dict[str, dg.MetadataValue]:
+    """The rules that deny, if any, under ``denied_by``: what was observed, and what it must be."""
+    rows = [
+        (
+            record.rule_id,
+            _shown(record.observed, record.unit),
+            f"{record.comparator} {'' if record.threshold is None else _shown(record.threshold, '')}".strip(),
+        )
+        for record in records
+        if record.denies
+    ]
+    return {"denied_by": table(("rule", "observed", "must be"), rows)} if rows else {}
+
+
 def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> dg.MetadataValue:
-    """A Markdown table."""
-    lines = ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
-    for row in rows:
-        lines.append("| " + " | ".join(_shown(cell, "").replace("|", "\\|") for cell in row) + " |")
-    return dg.MetadataValue.md("\n".join(lines))
+    """A table that stands open in Dagster's pages, where long Markdown hides behind a click."""
+    records = [dg.TableRecord({name: _shown(cell, "") for name, cell in zip(header, row, strict=True)}) for row in rows]
+    return dg.MetadataValue.table(records, schema=dg.TableSchema([dg.TableColumn(name) for name in header]))
 
 
 def reasons_list(reasons: Sequence[str]) -> dg.MetadataValue:
@@ -70,7 +91,7 @@ def picture(png: bytes, title: str) -> dg.MetadataValue:
     return dg.MetadataValue.md(f"![{title}](data:image/png;base64,{base64.b64encode(png).decode()})")
 
 
-def frame_metadata(frame: pl.DataFrame) -> dict[str, object]:
+def frame_metadata(frame: pl.DataFrame) -> dict[str, Any]:
     """Row count and column schema under the names that Dagster's pages know."""
     columns = [dg.TableColumn(name, str(dtype)) for name, dtype in frame.schema.items()]
     return {
@@ -79,7 +100,7 @@ def frame_metadata(frame: pl.DataFrame) -> dict[str, object]:
     }
 
 
-def numbers(values: Mapping[str, object]) -> dict[str, object]:
+def numbers(values: Mapping[str, object]) -> dict[str, Any]:
     """Those of ``values`` that can be metadata of a chart: finite numbers."""
     return {name: number for name, value in values.items() if (number := _number(value)) is not None}
 
@@ -108,8 +129,7 @@ def _shown(value: object, unit: str) -> str:
     if isinstance(value, float):
         text = f"{value:,.6g}"
     elif isinstance(value, list | tuple):
-        items: Sequence[object] = value
-        text = ", ".join(str(item) for item in items) or "none"
+        text = ", ".join(str(item) for item in cast("Sequence[object]", value)) or "none"
     else:
         text = f"{value:,}" if isinstance(value, int) else str(value)
     return f"{text} {unit}".strip()

@@ -43,6 +43,14 @@ class ProjectResource(dg.ConfigurableResource[Path]):
         """All registrations, and what is wrong with the others."""
         return registered(self.folder)
 
+    def research_settings(self, name: str) -> Path | None:
+        """The research settings of candidate ``name``: its own, else the project's, else none."""
+        given = self.registration(name).research
+        if given is not None:
+            return self.folder / given
+        own = self.folder / "config" / "research.yaml"
+        return own if own.is_file() else None
+
     def bundle_folder(self, name: str) -> Path:
         """Where the bundle of candidate ``name`` is exported."""
         return self.folder / "artifacts" / "candidates" / name

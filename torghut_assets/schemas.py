@@ -1,7 +1,7 @@
 """JSON Schemas of everything that torghut writes for others to read, generated from the models.
 
-``python -m torghut_assets.schemas`` writes them to ``docs/schemas``; with ``--check`` it only says which are not current
-(exit 1). A model joins by a line in :data:`ARTIFACT_MODELS`.
+``python -m torghut_assets.schemas`` writes them to ``docs/schemas``; with ``--check`` it only says which are not
+current (exit 1). A model joins by a line in :data:`ARTIFACT_MODELS`.
 """
 
 import json
@@ -17,11 +17,17 @@ from torghut_assets.gates.policy import policy_schema
 from torghut_assets.promotion.decision import PromotionDecision
 from torghut_assets.promotion.prerequisites import PromotionPrerequisites
 from torghut_assets.promotion.readiness import RollbackReadiness
+from torghut_assets.research.candidate import CandidateSpec
+from torghut_assets.research.report import EvaluationReport
+from torghut_assets.research.walkforward import WalkforwardReport
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 FOLDER = Path(__file__).parents[1] / "docs" / "schemas"
 
 ARTIFACT_MODELS: Mapping[str, type[BaseModel]] = {
+    "candidate-spec": CandidateSpec,
+    "walkforward-results": WalkforwardReport,
+    "evaluation-report": EvaluationReport,
     "evidence": Evidence,
     "gate-evaluation": GateEvaluation,
     "promotion-prerequisites": PromotionPrerequisites,

@@ -10,6 +10,7 @@ asked to be told so.
 
 import json
 import os
+import pwd
 import sys
 import tempfile
 import traceback
@@ -107,6 +108,14 @@ def _trace(error: Exception) -> str:
     with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
         stream.writelines(traceback.format_exception(error))
     return f"traceback: {path}"
+
+
+def operating_system_user() -> str:
+    """Who runs this process, for records; the name of the account, or its number where it has none."""
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return str(os.getuid())
 
 
 def print_json(value: object) -> None:

@@ -21,7 +21,7 @@ DRIVER: Final = "postgresql+psycopg"
 EMBEDDED_PORT: Final = 15438
 _SERVER: Final = re.compile(r"[A-Za-z0-9._\[\]:-]+:[0-9]{1,5}")
 _TOPIC: Final = re.compile(r"[A-Za-z0-9._-]{1,249}")
-_SCHEMES: Final = frozenset(("postgres", "postgresql", "postgresql+psycopg", "postgresql+psycopg2"))
+_SCHEME: Final = re.compile(r"postgres(ql)?(\+psycopg2?)?")
 
 
 def embedded_dsn(port: int, database: str = "torghut") -> str:
@@ -40,7 +40,7 @@ def database_url(text: str) -> sa.URL:
         _ = url.port
     except (ArgumentError, ValueError):
         raise ValueError("is no URL of a PostgreSQL database: postgresql://USER:PASSWORD@HOST:PORT/DATABASE") from None
-    if url.drivername not in _SCHEMES:
+    if not _SCHEME.fullmatch(url.drivername):
         raise ValueError(f"must begin with postgresql://, was {url.drivername}://")
     if not url.database:
         raise ValueError("must name a database: postgresql://USER:PASSWORD@HOST:PORT/DATABASE")
@@ -48,9 +48,12 @@ def database_url(text: str) -> sa.URL:
 
 
 class Settings(BaseSettings):
-    """What the environment says; the names of the variables stand beside the fields."""
+    """What the environment says; the names of the variables stand beside the fields.
 
-    model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True, populate_by_name=True)
+    A field is set by its variable's name only: by its own, ``home`` would be read from ``HOME``.
+    """
+
+    model_config = SettingsConfigDict(frozen=True, extra="forbid", env_ignore_empty=True, case_sensitive=True)
 
     # database
     given_dsn: str | None = Field(default=None, validation_alias=AliasChoices(*DSN_VARIABLES), repr=False)

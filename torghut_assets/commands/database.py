@@ -1,4 +1,4 @@
-"""The database a command reads: the one of DB_DSN, or the embedded one, started only for as long as the command runs."""
+"""The database a command reads: that of DB_DSN, or the embedded one, started only while the command runs."""
 
 from collections.abc import Generator
 from contextlib import contextmanager

@@ -34,7 +34,7 @@ def demo(output_dir: Path, as_json: bool) -> None:
     from torghut_assets.lane import LaneRequest, run_lane
     from torghut_assets.shipped_files import SAMPLE_BARS, shipped
 
-    results: "list[LaneResult]" = []
+    results: list[LaneResult] = []
     for name, strategies in CANDIDATES.items():
         request = LaneRequest(
             bars=SAMPLE_BARS,

@@ -8,7 +8,7 @@ the facts are collected is not this module's business.
 from datetime import UTC, datetime
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictBool
 
 from torghut_assets.gates.rule import Target
 
@@ -42,7 +42,7 @@ class Drill(_Fact):
     """The newest run of one drill."""
 
     record_id: str
-    passed: bool
+    passed: StrictBool
     completed_at: Moment | None
 
 
@@ -110,8 +110,8 @@ class Drift(_Fact):
 class CandidateState(_Fact):
     """Where the candidate stands among its like; a null field is unknown."""
 
-    paused: bool | None = None
-    superseded: bool | None = None
+    paused: StrictBool | None = None
+    superseded: StrictBool | None = None
 
 
 class RollbackTarget(_Fact):
@@ -140,17 +140,24 @@ class Evidence(Facts):
     """``gates/evidence.json``: the facts, and whose they are."""
 
     schema_: Literal["torghut.evidence.v1"] = Field(default=SCHEMA, alias="schema")
+    name: Annotated[str, Field(min_length=1)] = Field(description="under which drills are on record")
     candidate_id: Annotated[str, Field(min_length=1)]
     promotion_target: Target
     ledger: Literal["database", "none"]
 
 
 def freeze_evidence(
-    candidate_id: str, target: Target, *, ledger: Literal["database", "none"], facts: Facts | None = None
+    name: str,
+    candidate_id: str,
+    target: Target,
+    *,
+    ledger: Literal["database", "none"],
+    facts: Facts | None = None,
 ) -> Evidence:
     """Freeze what is known about a candidate for one evaluation.
 
     Args:
+        name: the candidate's name; facts such as drills are about it, so a candidate under two names has two runs.
         candidate_id: whose facts they are.
         target: the promotion that is asked for; part of the evidence, so that it is part of the run's identity.
         ledger: ``none`` when no database was asked, which the verdict then says.
@@ -158,5 +165,5 @@ def freeze_evidence(
     """
     known = (facts or Facts()).model_dump()
     return Evidence.model_validate(
-        {"candidate_id": candidate_id, "promotion_target": target, "ledger": ledger, **known}
+        {"name": name, "candidate_id": candidate_id, "promotion_target": target, "ledger": ledger, **known}
     )

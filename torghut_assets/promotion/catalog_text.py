@@ -5,6 +5,7 @@ text becomes is always read back and compared with what it should say. Manifests
 """
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
@@ -14,6 +15,8 @@ from torghut_runtime.errors import InputError
 
 Entry = Mapping[str, Any]
 _Edit = tuple[int, int, str]
+_ODD = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
+"""Characters that are line breaks to one reader and text to another, or that YAML does not print."""
 
 
 def merge_entries(text: str, entries: Sequence[Entry], *, file: str | None = None) -> str:
@@ -31,8 +34,16 @@ def merge_entries(text: str, entries: Sequence[Entry], *, file: str | None = Non
     before = catalog_entries(text, file=file)
     after = _merged(before, entries, file)
     edited = _edited(text, before, entries, file)
-    if _loaded(edited, file) != after:
-        raise InputError("cannot be merged into without changing other strategies (anchors, or more than one document)")
+    try:
+        same = _loaded(edited, file) == after
+    except InputError:
+        same = False
+    if not same:
+        raise InputError(
+            "cannot be merged into without changing other strategies; write it as a plain list without anchors",
+            file=file,
+            field="strategies.yaml",
+        )
     return edited
 
 
@@ -98,8 +109,11 @@ def _edited(text: str, before: Sequence[Entry], entries: Sequence[Entry], file: 
     return text
 
 
-def _sequence(text: str, file: str | None) -> tuple[yaml.SequenceNode | None, int]:
-    """The node of the list of strategies, and the column for dashes where the list is still empty."""
+def _sequence(text: str, file: str | None) -> tuple[yaml.SequenceNode | None, int | None]:
+    """The node of the list of strategies, and the column for dashes where the list is still empty.
+
+    There is no column where everything stands in braces, as in JSON.
+    """
     try:
         root = yaml.compose(text, Loader=yaml.SafeLoader)
     except yaml.YAMLError as error:
@@ -108,17 +122,20 @@ def _sequence(text: str, file: str | None) -> tuple[yaml.SequenceNode | None, in
         for key, value in cast("list[tuple[yaml.Node, yaml.Node]]", root.value):
             if key.value == "strategies":
                 empty = yaml.SequenceNode(value.tag, [], value.start_mark, value.end_mark, flow_style=True)
-                return (value if isinstance(value, yaml.SequenceNode) else empty), key.start_mark.column + 2
+                column = None if root.flow_style else key.start_mark.column + 2
+                return (value if isinstance(value, yaml.SequenceNode) else empty), column
     return (root if isinstance(root, yaml.SequenceNode) else None), 0
 
 
-def _first_entries(text: str, sequence: yaml.SequenceNode | None, column: int, added: Sequence[Entry]) -> _Edit:
-    blocks = "".join(_block(entry, column) for entry in added)
+def _first_entries(text: str, sequence: yaml.SequenceNode | None, column: int | None, added: Sequence[Entry]) -> _Edit:
     if sequence is None:
         return len(text), len(text), f"{_break(text)}strategies:\n" + "".join(_block(entry, 2) for entry in added)
     if not added:
         return 0, 0, ""
     start, end = sequence.start_mark.index, sequence.end_mark.index
+    if column is None:
+        return start, end, f" [{', '.join(_flow(entry) for entry in added)}]"
+    blocks = "".join(_block(entry, column) for entry in added)
     start = len(text[:start].rstrip(" "))
     return start, end, f"\n{blocks}".rstrip("\n") if column else blocks.rstrip("\n")
 
@@ -126,11 +143,10 @@ def _first_entries(text: str, sequence: yaml.SequenceNode | None, column: int, a
 def _flow_edits(sequence: yaml.SequenceNode, replaced: Mapping[int, Entry], added: Sequence[Entry]) -> list[_Edit]:
     items = cast("list[yaml.Node]", sequence.value)
     edits = [
-        (items[index].start_mark.index, items[index].end_mark.index, json.dumps(entry, ensure_ascii=False))
-        for index, entry in replaced.items()
+        (items[index].start_mark.index, items[index].end_mark.index, _flow(entry)) for index, entry in replaced.items()
     ]
     last = items[-1].end_mark.index
-    edits += [(last, last, "".join(f", {json.dumps(entry, ensure_ascii=False)}" for entry in added))] if added else []
+    edits += [(last, last, "".join(f", {_flow(entry)}" for entry in added))] if added else []
     return edits
 
 
@@ -173,8 +189,22 @@ def _is_flow(node: yaml.Node) -> bool:
 
 
 def _block(entry: Entry, column: int) -> str:
-    dumped = yaml.safe_dump([dict(entry)], sort_keys=False, default_flow_style=False, allow_unicode=True, width=10**6)
-    return "".join(f"{' ' * column}{line}\n" if line else "\n" for line in dumped.splitlines())
+    plain = _ODD.search(json.dumps(entry, ensure_ascii=False)) is None
+    dumped = yaml.safe_dump([dict(entry)], sort_keys=False, default_flow_style=False, allow_unicode=plain, width=10**6)
+    return "".join(f"{' ' * column}{line}\n" if line else "\n" for line in dumped.removesuffix("\n").split("\n"))
+
+
+def _flow(value: object) -> str:
+    """A plain value on one line that JSON and YAML 1.1 read alike: floats with a point, odd characters escaped."""
+    if isinstance(value, Mapping):
+        pairs = cast("Mapping[str, object]", value).items()
+        return f"{{{', '.join(f'{_flow(key)}: {_flow(item)}' for key, item in pairs)}}}"
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(_flow(item) for item in cast('Sequence[object]', value))}]"
+    text = json.dumps(value, ensure_ascii=False)
+    if isinstance(value, float):
+        return text if "." in text else text.replace("e", ".0e")
+    return _ODD.sub(lambda found: f"\\u{ord(found.group()):04x}", text)
 
 
 def _break(text: str) -> str:

@@ -39,9 +39,8 @@ def publication_refusals(
         refusals.add("promotion_not_decided")
     if policy.digest != decision.policy.sha256:
         refusals.add("gate_policy_changed")
-    present = {**{item.path: item.sha256 for item in documents}, **decided_on(evaluation, prerequisites, readiness)}
-    tampered = [item.path for item in documents if digest_of(item) != item.sha256]
-    if present != decision.inputs or tampered:
+    judged = {item.path: item.sha256 for item in documents if digest_of(item) == item.sha256}
+    if judged != evaluation.inputs or decided_on(evaluation, prerequisites, readiness) != decision.inputs:
         refusals.add(DIGEST_MISMATCH)
     try:
         again = evaluate_gates(policy, documents, decision.promotion_target, code_version=code_version)

@@ -16,7 +16,6 @@ from torghut_assets.research.settings import ResearchSettings
 from torghut_runtime.canonical import canonical_value, digest
 from torghut_runtime.code_digest import code_digest
 from torghut_runtime.errors import InputError
-from torghut_runtime.market.calendar import is_exchange_traded
 from torghut_runtime.market.features import FEATURE_SCHEMA_VERSION
 from torghut_runtime.market.signals import SignalSet
 from torghut_runtime.strategies.registry import BoundStrategy
@@ -186,11 +185,6 @@ def specify(
             "gates/evidence.json",
         ),
     )
-
-
-def trades_on_exchange(spec: CandidateSpec) -> bool:
-    """Whether at least one of the symbols keeps the exchange's hours."""
-    return any(is_exchange_traded(symbol) for symbol in spec.universe.symbols)
 
 
 def lane_code_version() -> str:

@@ -23,7 +23,7 @@ from torghut_assets.research.baseline import (
     run_baselines,
     scaled_pnl,
 )
-from torghut_assets.research.candidate import CandidateSpec, Universe, timeframes_of, trades_on_exchange, universe_of
+from torghut_assets.research.candidate import CandidateSpec, Universe, timeframes_of, universe_of
 from torghut_assets.research.lookahead import LookaheadReport, check_lookahead
 from torghut_assets.research.walkforward import (
     Chain,
@@ -32,11 +32,15 @@ from torghut_assets.research.walkforward import (
     WalkforwardResults,
     chosen_points,
     run_chain,
+    sharpe_variance,
     silent,
 )
 from torghut_runtime.compiled import Vector
 from torghut_runtime.market.bars import BarSet
+from torghut_runtime.market.calendar import is_exchange_traded
 from torghut_runtime.market.features import FEATURE_WARMUP_BARS, FeaturePipeline, compute_features
+from torghut_runtime.market.signals import SignalSet
+from torghut_runtime.strategies.registry import BoundStrategy
 
 SCHEMA = "torghut.evaluation-report.v1"
 
@@ -168,6 +172,14 @@ class BaselineSection(_Part):
     equal_to: tuple[str, ...] = Field(description="baselines whose decisions the candidate repeats")
 
 
+class Curves(_Part):
+    """Session by session, for pictures: equity of the candidate and of the baselines."""
+
+    sessions: tuple[str, ...]
+    equity: tuple[float, ...]
+    baselines: Mapping[str, tuple[float, ...]]
+
+
 class EvaluationReport(_Part):
     """``backtest/evaluation-report.json``."""
 
@@ -186,15 +198,7 @@ class EvaluationReport(_Part):
     baselines: BaselineSection
     lookahead: LookaheadReport
     monthly_returns: Mapping[str, float] = Field(description="YYYY-MM to the return of the sessions in it")
-    curves: "Curves"
-
-
-class Curves(_Part):
-    """Session by session, for pictures: equity of the candidate and of the baselines."""
-
-    sessions: tuple[str, ...]
-    equity: tuple[float, ...]
-    baselines: Mapping[str, tuple[float, ...]]
+    curves: Curves
 
 
 def evaluate(
@@ -232,7 +236,7 @@ def evaluate(
         name=spec.name,
         candidate_id=spec.candidate_id,
         dataset_id=spec.dataset.dataset_id,
-        data_quality=_quality(spec, setup),
+        data_quality=quality_section(setup.signals, setup.strategies),
         universe=spec.universe,
         search=SearchSection(parameter_points=spec.search_points, objective=setup.settings.objective),
         counts=CountSection(
@@ -255,19 +259,20 @@ def evaluate(
     )
 
 
-def _quality(spec: CandidateSpec, setup: Setup) -> QualitySection:
-    strategies = setup.strategies
+def quality_section(signals: SignalSet, strategies: Sequence[BoundStrategy]) -> QualitySection:
+    """What gate 0 reads about a candidate's data."""
     required = sorted({name for each in strategies for name in each.strategy_class.features})
     warmup = max((FEATURE_WARMUP_BARS.get(name, 0) for name in required), default=0)
-    quality = setup.signals.quality.for_candidate(
-        setup.signals.frame,
+    universe = universe_of(strategies, signals)
+    quality = signals.quality.for_candidate(
+        signals.frame,
         required_features=required,
-        warmup=warmup if setup.signals.source == "bars" else 0,
-        symbols=universe_of(strategies, setup.signals),
+        warmup=warmup if signals.source == "bars" else 0,
+        symbols=universe,
         timeframes=timeframes_of(strategies),
     )
     return QualitySection(
-        source=setup.signals.source,
+        source=signals.source,
         rows_read=quality.rows_read,
         rows=quality.rows,
         feature_schema_version=quality.feature_schema_version,
@@ -278,7 +283,7 @@ def _quality(spec: CandidateSpec, setup: Setup) -> QualitySection:
         duplicate_count=quality.duplicate_count,
         duplicate_ratio=quality.duplicate_ratio,
         backward_steps=quality.backward_steps,
-        exchange_traded=trades_on_exchange(spec),
+        exchange_traded=any(is_exchange_traded(symbol) for symbol in universe),
         missing_sessions=quality.missing_sessions,
         missing_session_ratio=quality.missing_session_ratio,
         outside_session_rows=quality.outside_session_rows,
@@ -357,7 +362,6 @@ def _folds(results: WalkforwardResults) -> FoldSection:
 
 def _statistics(returns: Vector, results: WalkforwardResults) -> StatisticsSection:
     sharpe = metrics.sharpe_per_period(returns)
-    known = [trial.sharpe_per_period for trial in results.report.trials if trial.sharpe_per_period is not None]
     return StatisticsSection(
         sharpe_per_period=sharpe,
         sharpe_annualized=metrics.annualized(sharpe),
@@ -365,7 +369,7 @@ def _statistics(returns: Vector, results: WalkforwardResults) -> StatisticsSecti
         skewness=metrics.skewness(returns),
         kurtosis=metrics.kurtosis(returns),
         n_trials=len(results.report.trials),
-        trial_variance=float(np.var(known, ddof=1)) if len(known) > 1 else None,
+        trial_variance=sharpe_variance(results.report.trials),
     )
 
 

@@ -226,6 +226,16 @@ def chosen_points(setup: Setup, report: WalkforwardReport) -> list[list[BoundStr
     return [points[fold.parameter_index] for fold in report.folds]
 
 
+def applied_strategies(strategies: Sequence[BoundStrategy], report: WalkforwardReport) -> list[BoundStrategy]:
+    """The strategies as a promotion would trade them: with the parameters chosen for the newest test window.
+
+    They are the newest that were evaluated out of sample. Without a fold nothing was chosen, and the entries stand.
+    """
+    if not report.folds:
+        return list(strategies)
+    return parameter_points(strategies)[report.folds[-1].parameter_index]
+
+
 def walk_forward(setup: Setup, candidate_id: str, progress: Progress = silent) -> WalkforwardResults:
     """Choose parameters per fold on its training window, apply them to its test window, and evaluate every trial."""
     points = parameter_points(setup.strategies)
@@ -339,6 +349,8 @@ def _trials(
     chosen: Sequence[int],
     progress: Progress,
 ) -> tuple[tuple[Trial, ...], Matrix]:
+    if not setup.folds:
+        return (), np.empty((0, 0))
     trials: list[Trial] = []
     columns: list[Vector] = []
     for index, point in enumerate(points):
@@ -358,8 +370,13 @@ def _trials(
             )
         )
         progress("trials", index + 1, len(points))
-    matrix = np.ascontiguousarray(np.column_stack(columns)) if columns else np.empty((0, 0))
-    return tuple(trials), matrix
+    return tuple(trials), np.ascontiguousarray(np.column_stack(columns))
+
+
+def sharpe_variance(trials: Sequence[Trial]) -> float | None:
+    """Variance (ddof 1) of the trials' Sharpe ratios per period; None below two that have one."""
+    known = [trial.sharpe_per_period for trial in trials if trial.sharpe_per_period is not None]
+    return float(np.var(known, ddof=1)) if len(known) > 1 else None
 
 
 def _invalid_outputs(chain: Chain, strategies: Sequence[BoundStrategy]) -> dict[str, int]:

@@ -47,8 +47,9 @@ def check_prices(table: pl.DataFrame, names: Sequence[str], field: Callable[[str
     refuse_where(
         table["volume"] < 0, table["volume"], field("volume"), lambda value: f"must not be negative, was {value}"
     )
-    highest = table.select(pl.max_horizontal("open", "low", "close")).to_series()
-    lowest = table.select(pl.min_horizontal("open", "high", "close")).to_series()
+    # Beside open and close the high need not be compared with the low: that names the one of the two that is wrong.
+    highest = table.select(pl.max_horizontal("open", "close")).to_series()
+    lowest = table.select(pl.min_horizontal("open", "close")).to_series()
     for name, bad, side in (("high", table["high"] < highest, "below"), ("low", table["low"] > lowest, "above")):
         refuse_where(
             bad, table[name], field(name), lambda value, side=side: f"{value} is {side} another price of the bar"

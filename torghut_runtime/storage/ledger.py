@@ -9,14 +9,16 @@ The chain shows every change by someone who does not rewrite it from there to th
 promotion's provenance, outside the database, names number and hash of its row.
 """
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from decimal import Decimal
 from typing import Any, Final
 
 import sqlalchemy as sa
 
-from torghut_runtime.canonical import compact_json, sha256_hex
+from torghut_runtime.canonical import canonical_value, compact_json, sha256_hex
 from torghut_runtime.errors import StoreUnavailableError
 from torghut_runtime.storage.database import transaction
 from torghut_runtime.storage.tables import LEDGER_KINDS, LedgerKind, governance_ledger, governance_ledger_head
@@ -38,10 +40,6 @@ class LedgerRow:
     body: Mapping[str, Any]
     prev_hash: str
     hash: str
-
-    def computed_hash(self) -> str:
-        """The hash that the row's content and its predecessor's hash give."""
-        return _hash(self.prev_hash, self.seq, self.kind, self.subject, self.at, self.actor, self.body)
 
 
 @dataclass(frozen=True)
@@ -80,6 +78,8 @@ def append(
         raise ValueError(f"a ledger row's kind is one of {', '.join(LEDGER_KINDS)}, was {kind!r}")
     if not subject or not actor:
         raise ValueError("a ledger row needs a subject and an actor")
+    if at is not None and at.tzinfo is None:
+        raise ValueError(f"a ledger row's time needs a time zone, was {at.isoformat()}")
     text = compact_json(body).decode()
     with transaction(connection):
         seq, prev_hash = lock_head(connection)
@@ -125,7 +125,12 @@ def verify(connection: sa.Connection) -> Verification:
     """Recompute the chain from its first row to its head, row by row, in one snapshot."""
     head, table = governance_ledger_head, governance_ledger
     query = (
-        sa.select(head.c.seq.label("head_seq"), head.c.hash.label("head_hash"), *table.c)
+        sa.select(
+            head.c.seq.label("head_seq"),
+            head.c.hash.label("head_hash"),
+            *(column for column in table.c if column is not table.c.body),
+            sa.cast(table.c.body, sa.Text).label("body_text"),
+        )
         .select_from(head.outerjoin(table, sa.true()))
         .order_by(table.c.seq)
         .execution_options(yield_per=_ROWS_AT_ONCE)
@@ -137,22 +142,38 @@ def verify(connection: sa.Connection) -> Verification:
             head_seq, head_hash = item.head_seq, item.head_hash
             if item.seq is None:
                 continue
-            row = _row(item)
-            reason = _fault(row, last_seq, last_hash)
+            reason = _fault(item, last_seq, last_hash)
             if reason is not None:
                 return Verification(last_seq, last_seq + 1, reason)
-            last_seq, last_hash = row.seq, row.hash
+            last_seq, last_hash = item.seq, item.hash
     return _against_head(last_seq, last_hash, head_seq, head_hash)
 
 
-def _fault(row: LedgerRow, last_seq: int, last_hash: str) -> str | None:
+def _fault(row: sa.Row[Any], last_seq: int, last_hash: str) -> str | None:
     if row.seq != last_seq + 1:
         return f"the row is missing; row {row.seq} follows"
     if row.prev_hash != last_hash:
         return "the row does not name the hash of the row before it"
-    if row.hash != row.computed_hash():
+    try:
+        body = json.loads(row.body_text, parse_float=_exact_float)
+        given = _hash(row.prev_hash, row.seq, row.kind, row.subject, row.at, row.actor, body)
+    except ValueError:
+        given = None
+    if row.hash != given:
         return "the row's content does not give its hash"
     return None
+
+
+def _exact_float(text: str) -> float:
+    """The float that ``text`` is, when no digit of it is lost in the canonical form: what hashing would not see.
+
+    Raises:
+        ValueError: one is, so :func:`append` has not written it.
+    """
+    value = float(text)
+    if Decimal(text) != Decimal(repr(canonical_value(value))):
+        raise ValueError(f"{text} is no canonical number")
+    return value
 
 
 def _against_head(last_seq: int, last_hash: str, head_seq: int | None, head_hash: str) -> Verification:

@@ -91,17 +91,16 @@ def _make_research() -> None:
     op.create_table(
         "research_candidates",
         sa.Column("candidate_id", sa.Text, nullable=False),
-        sa.Column("name", sa.Text, nullable=False),
         sa.Column("dataset_id", sa.Text, nullable=False),
         sa.Column("spec", JSONB, nullable=False),
         sa.Column("created_at", _MOMENT, nullable=False, server_default=sa.func.clock_timestamp()),
         sa.PrimaryKeyConstraint("candidate_id", name=op.f("pk_research_candidates")),
     )
-    op.create_index("ix_research_candidates_name", "research_candidates", ["name"])
     op.create_table(
         "research_runs",
         sa.Column("run_id", sa.Text, nullable=False),
         sa.Column("run_no", sa.BigInteger, sa.Identity(always=True), nullable=False),
+        sa.Column("name", sa.Text, nullable=False),
         sa.Column("candidate_id", sa.Text, nullable=False),
         sa.Column("policy_sha256", sa.Text, nullable=False),
         sa.Column("evidence_sha256", sa.Text, nullable=False),
@@ -120,6 +119,7 @@ def _make_research() -> None:
         sa.CheckConstraint("action IN ('promote', 'hold', 'deny')", name=op.f("ck_research_runs_action")),
     )
     op.create_index("ix_research_runs_candidate_id", "research_runs", ["candidate_id"])
+    op.create_index("ix_research_runs_name", "research_runs", ["name"])
     op.create_table(
         "research_fold_metrics",
         sa.Column("run_id", sa.Text, nullable=False),
