@@ -13,6 +13,7 @@ from typing import Any
 from confluent_kafka import Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewPartitions, NewTopic
 from feed_database import counters, rows
+from feed_settings import feed_settings
 from order_messages import envelope, history, payload
 
 from torghut_runtime.order_feed.ingestor import IngestReport, Limits, OrderFeedIngestor
@@ -41,7 +42,7 @@ class World:
             "order_feed_auto_offset_reset": "earliest",
             **more,
         }
-        return Settings(**values)
+        return feed_settings(**values)
 
     def __post_init__(self) -> None:
         self.admin = AdminClient({"bootstrap.servers": self.servers, "log_level": 0})

@@ -1,4 +1,4 @@
-"""A driver as a process that may be told to die: ``python feed_campaign_driver.py LABEL NTH``, settings from the environment.
+"""A driver as a process that may be told to die: ``feed_campaign_driver.py LABEL NTH``, settings from the environment.
 
 It kills itself with SIGKILL when it passes the label for the n-th time; ``-`` never does. At the log's end it exits.
 """

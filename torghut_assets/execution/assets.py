@@ -4,6 +4,8 @@ A late event refreshes its own date: the automation condition is Dagster's eager
 newest partition.
 """
 
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+
 from datetime import date
 
 import dagster as dg

@@ -44,7 +44,7 @@ def counts_of_newest_dates(connection: sa.Connection) -> list[DateCount]:
     found = connection.execute(
         sa.text(
             f"{_COUNTS} WHERE trading_date IN (SELECT DISTINCT trading_date FROM execution_order_events"
-            " ORDER BY 1 DESC LIMIT :many) GROUP BY trading_date"
+            " ORDER BY 1 DESC LIMIT :many) GROUP BY trading_date"  # noqa: S608 - no value is part of the text
         ),
         {"many": REPORTED_AGAIN},
     )

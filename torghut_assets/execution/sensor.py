@@ -5,6 +5,8 @@ its evaluation goes on beside the next one; that is harmless here, because offse
 reports come from the cursor, not from what the tick consumed.
 """
 
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+
 from typing import Any
 
 import dagster as dg

@@ -9,6 +9,7 @@ import pytest
 from broker_specification import SPECIFICATION, World, left_out, runnable, running, some_values
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, NewTopic
+from feed_settings import feed_settings
 
 from torghut_runtime.errors import UpstreamError
 from torghut_runtime.order_feed.ingestor import Limits, OrderFeedIngestor
@@ -17,7 +18,6 @@ from torghut_runtime.order_feed.launchers.kafka import KafkaLauncher, Secured
 from torghut_runtime.order_feed.launchers.tansu import TansuLauncher
 from torghut_runtime.order_feed.log import KafkaLog
 from torghut_runtime.order_feed.session import ingest_engine
-from torghut_runtime.settings import Settings
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +89,7 @@ def test_scram_over_tls_connects_and_a_wrong_password_is_an_error_that_never_sho
         assert producer.flush(30) == 0
 
         def consume(password: str, seconds: float) -> int:
-            settings = Settings(
+            settings = feed_settings(
                 given_dsn=database_dsn,
                 order_feed_enabled=True,
                 order_feed_bootstrap_servers=servers,
