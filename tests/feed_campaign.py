@@ -296,7 +296,7 @@ class Campaign:
     def _moves(self) -> bool:
         """Whether drivers still have something to do; asked at most once in a few seconds."""
         now = time.monotonic()
-        if now - getattr(self, "_asked", 0.0) < 15:
+        if now - getattr(self, "_asked", 0.0) < 8:
             return True
         self._asked = now
         before = getattr(self, "_before", -1)

@@ -7,6 +7,7 @@ newest partition.
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 
 from datetime import date
+from typing import Any
 
 import dagster as dg
 
@@ -31,7 +32,7 @@ order_events = dg.AssetSpec(
 
 def _stored(
     store: ArtifactStoreResource, key: dg.AssetKey, day: str, name: str, data: bytes, rows: int
-) -> dg.MaterializeResult[None]:
+) -> dg.MaterializeResult[Any]:
     reference = store.store.write(key.path, day, {name: data})
     return dg.MaterializeResult(
         metadata={"rows": rows, "bytes": len(data), "sha256": reference.digest},
@@ -51,7 +52,7 @@ def _stored(
 )
 def executions(
     context: dg.AssetExecutionContext, order_feed: OrderFeedResource, artifacts: ArtifactStoreResource
-) -> dg.MaterializeResult[None]:
+) -> dg.MaterializeResult[Any]:
     """State of every order that an event of the date touched (``executions.jsonl``)."""
     day = context.partition_key
     with order_feed.connection() as connection, reading.snapshot(connection):
@@ -71,7 +72,7 @@ def executions(
 )
 def tca(
     context: dg.AssetExecutionContext, order_feed: OrderFeedResource, artifacts: ArtifactStoreResource
-) -> dg.MaterializeResult[None]:
+) -> dg.MaterializeResult[Any]:
     """Costs of the orders last filled on the date, with churn per order and strategy (``tca.json``)."""
     day = context.partition_key
     with order_feed.connection() as connection, reading.snapshot(connection):
@@ -91,7 +92,7 @@ def tca(
 )
 def reconciliation_report(
     context: dg.AssetExecutionContext, order_feed: OrderFeedResource, artifacts: ArtifactStoreResource
-) -> dg.MaterializeResult[None]:
+) -> dg.MaterializeResult[Any]:
     """Totals of the date, open discrepancies and dead letters, gaps and counters (``reconciliation-report.json``)."""
     day = context.partition_key
     with order_feed.connection() as connection, reading.snapshot(connection):
