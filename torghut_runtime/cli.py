@@ -5,6 +5,8 @@ import sys
 import click
 
 from torghut_runtime.command_line import ExitCode, end, examples, json_option, print_json, run
+from torghut_runtime.commands.order_feed import order_feed
+from torghut_runtime.commands.serve import serve
 
 
 @click.group(epilog=examples("torghut-runtime migrate --check"))
@@ -36,6 +38,10 @@ def migrate(check: bool, as_json: bool) -> None:
         click.echo("current" if current else "behind" if check else "migrated")
     if check and not current:
         end(ExitCode.DENIED)
+
+
+cli.add_command(order_feed)
+cli.add_command(serve)
 
 
 def main() -> None:
