@@ -63,7 +63,9 @@ def minutes(
     for index in range(n):
         if index and index % per_session == 0:
             day += timedelta(days=3 if day.weekday() == 4 else 1)
-        opened.append(datetime(day.year, day.month, day.day, 14, 30, tzinfo=UTC) + timedelta(minutes=index % per_session))
+        opened.append(
+            datetime(day.year, day.month, day.day, 14, 30, tzinfo=UTC) + timedelta(minutes=index % per_session)
+        )
         sessions.append(day)
     opens = list(opens) if opens is not None else [closes[0], *closes[:-1]]
     return pl.DataFrame(
