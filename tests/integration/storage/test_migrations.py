@@ -6,7 +6,7 @@ from alembic.migration import MigrationContext
 
 from torghut_runtime.storage.database import connect, create_engine
 from torghut_runtime.storage.migrations import downgrade, is_at_head, migrate
-from torghut_runtime.storage.tables import metadata
+from torghut_runtime.storage.order_tables import metadata
 
 
 def table_names(engine: sa.Engine) -> set[str]:

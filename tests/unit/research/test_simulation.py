@@ -224,7 +224,9 @@ def test_stop_and_time_exits_leave_with_their_own_reason():
 
 def test_bars_of_two_timeframes_fill_on_their_own_bars():
     late = minutes("AAPL", [100.0] * 4, signals={0: BUY}, offset=timedelta(seconds=30))
-    result = run(late, minutes("MSFT", [50.0] * 4, signals={0: BUY}), strategies=[scripted(max_notional_per_trade=5000)])
+    result = run(
+        late, minutes("MSFT", [50.0] * 4, signals={0: BUY}), strategies=[scripted(max_notional_per_trade=5000)]
+    )
     assert sorted(result.fills.filter(side="buy")["symbol"].to_list()) == ["AAPL", "MSFT"]
 
 

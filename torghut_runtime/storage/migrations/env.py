@@ -2,7 +2,7 @@
 
 from alembic import context
 
-from torghut_runtime.storage.tables import metadata
+from torghut_runtime.storage.order_tables import metadata
 
 connection = context.config.attributes["connection"]
 context.configure(connection=connection, target_metadata=metadata, compare_type=True, compare_server_default=True)
