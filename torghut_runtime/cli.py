@@ -5,6 +5,7 @@ import sys
 import click
 
 from torghut_runtime.command_line import ExitCode, end, examples, json_option, print_json, run
+from torghut_runtime.commands.forward import forward
 from torghut_runtime.commands.simulate import simulate
 
 
@@ -40,6 +41,7 @@ def migrate(check: bool, as_json: bool) -> None:
 
 
 cli.add_command(simulate)
+cli.add_command(forward)
 
 
 def main() -> None:
