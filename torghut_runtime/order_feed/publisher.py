@@ -92,6 +92,7 @@ class Publisher:
 
     def _publish(self, producer: Producer) -> None:
         while not self._broken:
+            ending = self._stopping.is_set()  # asked first: what was appended before the end is still read
             rows = self._outbox.pending(self._produced, _AT_ONCE)
             for row in rows:
                 if not self._broken:
@@ -99,7 +100,7 @@ class Publisher:
             producer.poll(0 if rows else _POLL_SECONDS)
             self._forget()
             if not rows:
-                if self._stopping.is_set():
+                if ending:
                     return
                 if not len(producer):
                     self._appended.wait(_REST_SECONDS)
