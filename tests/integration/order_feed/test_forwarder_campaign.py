@@ -61,7 +61,7 @@ def plan_of(seed: int, events: int, *, cuts: int, kills: int, outages: int) -> P
     rounds = max(events // (3 * ORDERS_PER_ROUND), cuts + 2 * kills + 4)
     places = draw.sample(range(2, rounds - 2), min(rounds - 4, cuts + kills + outages))
     points = {
-        place: f"{LABELS[index % len(LABELS)]}:{draw.randint(1, 4)}" for index, place in enumerate(places[:kills])
+        place: f"{LABELS[index % len(LABELS)]}:{draw.randint(1, 2)}" for index, place in enumerate(places[:kills])
     }
     away = {place: min(rounds - 1, place + draw.randint(1, 3)) for place in places[kills + cuts :]}
     return Plan(rounds, set(places[kills : kills + cuts]), away, points)
@@ -84,9 +84,11 @@ class Child:
             "PYTHONPATH": str(CHILD.parent),
         }
         self._process: subprocess.Popen[bytes] | None = None
+        self._doomed = False
         self.deaths = 0
 
     def start(self, kill: str = "") -> None:
+        self._doomed = bool(kill)
         self._process = subprocess.Popen(
             [sys.executable, "-W", "ignore", str(CHILD), str(self.outbox)],
             env={**self._environment, "FORWARDER_KILL": kill},
@@ -111,7 +113,10 @@ class Child:
     def stop(self) -> int:
         """End it, if it has not died before, and wait until the broker has noticed."""
         assert self._process is not None
-        self._process.terminate()
+        if self._doomed:
+            self._process.kill()  # it has not come to its point: here is as good
+        else:
+            self._process.terminate()
         code = self._process.wait(60)
         self.deaths += code == -signal.SIGKILL
         until(lambda: self._listening() == 0)
