@@ -28,10 +28,6 @@ def test_the_graph_of_the_lane_shows_every_asset(dev: DevServer, page: Page, scr
     page.keyboard.press("Alt+KeyE")  # expands all groups
     for asset in ("bars", "signals", "candidate_spec", "evaluation_report", "gate_evaluation", "promotion_decision"):
         expect(page.get_by_text(asset, exact=True).first).to_be_visible()
-    page.mouse.move(120, 900)
-    page.mouse.down()
-    page.mouse.move(120, 980, steps=10)
-    page.mouse.up()
     page.wait_for_load_state("networkidle")
     graph = {"x": 66, "y": 0, "width": 1074, "height": 1080}
     page.screenshot(path=screenshots / "asset-graph.png", animations="disabled", clip=graph)
