@@ -5,8 +5,11 @@ import sys
 import click
 
 from torghut_runtime.command_line import ExitCode, end, examples, json_option, print_json, run
+from torghut_runtime.commands.forward import forward
+from torghut_runtime.commands.order_feed import order_feed
 from torghut_runtime.commands.positions import positions
 from torghut_runtime.commands.replay import replay
+from torghut_runtime.commands.serve import serve
 from torghut_runtime.commands.simulate import simulate
 
 
@@ -41,9 +44,12 @@ def migrate(check: bool, as_json: bool) -> None:
         end(ExitCode.DENIED)
 
 
-cli.add_command(simulate)
-cli.add_command(replay)
+cli.add_command(forward)
+cli.add_command(order_feed)
 cli.add_command(positions)
+cli.add_command(replay)
+cli.add_command(serve)
+cli.add_command(simulate)
 
 
 def main() -> None:

@@ -19,9 +19,9 @@ from torghut_runtime.errors import InputError
 DSN_VARIABLES: Final = ("DB_DSN", "DB_URL", "DATABASE_URL")
 DRIVER: Final = "postgresql+psycopg"
 EMBEDDED_PORT: Final = 15438
-_SCHEME: Final = re.compile(r"postgres(ql)?(\+psycopg2?)?")
 _SERVER: Final = re.compile(r"[A-Za-z0-9._\[\]:-]+:[0-9]{1,5}")
 _TOPIC: Final = re.compile(r"[A-Za-z0-9._-]{1,249}")
+_SCHEME: Final = re.compile(r"postgres(ql)?(\+psycopg2?)?")
 
 
 def embedded_dsn(port: int, database: str = "torghut") -> str:
@@ -69,6 +69,13 @@ class Settings(BaseSettings):
     account_label: str = Field(default="paper", min_length=1, max_length=64, validation_alias="TRADING_ACCOUNT_LABEL")
     """Whose orders a message is about when it does not say."""
 
+    # broker
+    broker_key: str | None = Field(default=None, validation_alias="APCA_API_KEY_ID", repr=False)
+    broker_secret: SecretStr | None = Field(default=None, validation_alias="APCA_API_SECRET_KEY", repr=False)
+    broker_url: str | None = Field(
+        default=None, validation_alias=AliasChoices("APCA_API_BASE_URL", "TRADING_SIMULATOR_URL")
+    )
+
     # order feed
     order_feed_enabled: bool = Field(default=False, validation_alias="TRADING_ORDER_FEED_ENABLED")
     order_feed_bootstrap_servers: str | None = Field(
@@ -101,6 +108,13 @@ class Settings(BaseSettings):
         default=None, validation_alias="TRADING_ORDER_FEED_SASL_PASSWORD", repr=False
     )
     order_feed_ssl_ca_location: Path | None = Field(default=None, validation_alias="TRADING_ORDER_FEED_SSL_CA_LOCATION")
+
+    # forwarder
+    forwarder_outbox_dir: Path = Field(default=Path("var/outbox"), validation_alias="TRADING_FORWARDER_OUTBOX_DIR")
+    """A disk that survives a restart."""
+    forwarder_outbox_max_bytes: int = Field(
+        default=268_435_456, ge=1 << 20, validation_alias="TRADING_FORWARDER_OUTBOX_MAX_BYTES"
+    )
 
     # what is reported
     webhook_url: str | None = Field(default=None, validation_alias="TORGHUT_WEBHOOK_URL", repr=False)

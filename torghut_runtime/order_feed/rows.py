@@ -91,8 +91,7 @@ def replace_events(cursor: Cursor, arrivals: "Sequence[Arrival]") -> None:
     cursor.execute(update.encode())
 
 
-_EXECUTION_COLUMNS: Final = (
-    "id",
+EXECUTION_VALUES: Final = (
     "alpaca_account_label",
     "alpaca_order_id",
     "client_order_id",
@@ -122,12 +121,13 @@ _EXECUTION_COLUMNS: Final = (
     "last_fill_at",
     "terminal_at",
     "last_update_at",
-    "last_event_seq",
 )
+"""Columns of an execution that its events determine."""
+_EXECUTION_COLUMNS: Final = ("id", *EXECUTION_VALUES, "last_event_seq")
 
 
 def execution_values(order: Order, link: Link | None) -> tuple[Any, ...]:
-    """The columns of an execution after its id and before ``last_event_seq``."""
+    """The values of ``EXECUTION_VALUES``."""
     state = order.state
     return (
         order.ref[0],
@@ -192,7 +192,7 @@ def write_executions(cursor: Cursor, staged: Sequence[OrderRow]) -> list[uuid.UU
     return [row[0] for row in cursor]
 
 
-_FILL_COLUMNS: Final = (
+FILL_COLUMNS: Final = (
     "alpaca_account_label",
     "broker_execution_id",
     "alpaca_order_id",
@@ -239,9 +239,9 @@ def write_fills(cursor: Cursor, staged: Sequence[OrderRow], seqs: Mapping[bytes,
                 rows[key] = (fill.fingerprint, fill_values(row.order, fill, seqs))
     if not rows:
         return
-    cursor.execute(_stage("order_fills", _FILL_COLUMNS))
-    _copy(cursor, "feed_stage_order_fills", _FILL_COLUMNS, (values for _, values in rows.values()))
-    cursor.execute(_upsert("order_fills", _FILL_COLUMNS, _FILL_COLUMNS[:2], guard=_SAME_FILL))
+    cursor.execute(_stage("order_fills", FILL_COLUMNS))
+    _copy(cursor, "feed_stage_order_fills", FILL_COLUMNS, (values for _, values in rows.values()))
+    cursor.execute(_upsert("order_fills", FILL_COLUMNS, FILL_COLUMNS[:2], guard=_SAME_FILL))
 
 
 _LETTER_COLUMNS: Final = (

@@ -199,20 +199,25 @@ def lock_executions(cursor: Cursor, refs: Iterable[OrderRef]) -> dict[OrderRef, 
     }
 
 
+_INTENTS: Final = b"""
+SELECT alpaca_account_label, client_order_id, id, trade_decision_id, strategy_id
+FROM order_intents WHERE id IN (
+    SELECT i.id FROM unnest(%s::text[], %s::text[]) c(account, id) JOIN order_intents i
+        ON i.alpaca_account_label = c.account AND i.client_order_id = c.id
+) ORDER BY id
+"""
+
+
+def read_intents(cursor: Cursor, orders: Iterable[Order], *, lock: bytes = b"") -> dict[ClientRef, Link]:
+    """The intents whose client's ids these orders bear."""
+    pairs = {(order.ref[0], order.client_order_id) for order in orders if order.client_order_id is not None}
+    cursor.execute(_INTENTS + lock, _columns(pairs))
+    return {(row[0], row[1]): Link(row[2], row[3], row[4]) for row in cursor}
+
+
 def lock_intents(cursor: Cursor, orders: Iterable[Order]) -> dict[ClientRef, Link]:
     """The intents whose client's ids these orders bear, locked by id, their decisions after them."""
-    pairs = {(order.ref[0], order.client_order_id) for order in orders if order.client_order_id is not None}
-    cursor.execute(
-        """
-        SELECT alpaca_account_label, client_order_id, id, trade_decision_id, strategy_id
-        FROM order_intents WHERE id IN (
-            SELECT i.id FROM unnest(%s::text[], %s::text[]) c(account, id) JOIN order_intents i
-                ON i.alpaca_account_label = c.account AND i.client_order_id = c.id
-        ) ORDER BY id FOR UPDATE
-        """,
-        _columns(pairs),
-    )
-    found = {(row[0], row[1]): Link(row[2], row[3], row[4]) for row in cursor}
+    found = read_intents(cursor, orders, lock=b"FOR UPDATE")
     decisions = [link.trade_decision_id for link in found.values() if link.trade_decision_id is not None]
     if decisions:
         cursor.execute("SELECT 1 FROM trade_decisions WHERE id = ANY(%s) ORDER BY id FOR UPDATE", (decisions,))

@@ -6,12 +6,11 @@ from typing import Any
 
 import hypothesis.strategies as st
 from hypothesis import given, settings
-
 from simulated_days import Candle, Watched, minute_bars, tape_of
+
 from torghut_runtime.broker.simulator.market_event import price_of
 from torghut_runtime.broker.simulator.order import TERMINAL
 from torghut_runtime.broker.simulator.refusals import Refusal
-from torghut_runtime.errors import InputError
 
 ZERO = Decimal(0)
 _PRICE = st.integers(9_000, 11_000).map(lambda cents: cents / 100)
@@ -94,9 +93,7 @@ class Checked(Watched):
         if order["qty"] is not None:
             assert ZERO <= filled <= Decimal(order["qty"])
         assert (order["status"] == "filled") == (
-            before is not None
-            and before["status"] == "filled"
-            and data["event"] != "trade_bust"
+            (before is not None and before["status"] == "filled" and data["event"] != "trade_bust")
             or data["event"] == "fill"
         )
         if before is not None and before["status"] in TERMINAL and data["event"] != "trade_bust":
@@ -113,10 +110,8 @@ def _play(day: Checked, actions: list[dict[str, Any]]) -> None:
     for action in actions:
         try:
             _act(day, dict(action))
-        except Refusal as refusal:
-            assert refusal.status in {403, 404, 422}
-        except InputError:
-            raise AssertionError("a control was refused") from None
+        except Refusal:
+            continue  # what is refused must not change anything: the checks go on
 
 
 def _act(day: Checked, action: dict[str, Any]) -> None:

@@ -106,7 +106,8 @@ class SimulatedBroker:
         )
         self.account_id = uuid_of(f"account:{settings.seed}")
         self.created_at = start
-        self.equity_curve = [EquityPoint(start, settings.cash)]
+        self._equity_curve = [EquityPoint(start, settings.cash)]
+        self._unvalued: int | None = None
         self.last_close: dict[str, Decimal] = {}
         """Prices at the last session close."""
         self.held_at_close: frozenset[str] = frozenset()
@@ -187,13 +188,15 @@ class SimulatedBroker:
 
     def _play(self, moment: TapeMoment) -> None:
         event = moment.event
+        if self._unvalued is not None and moment.at > self._unvalued:
+            self._value_account(self._unvalued)
         if isinstance(event, MarketQuote):
             self._quote_arrives(self.market.scale_quote(event))
         elif moment.kind == OPEN:
             self._bar_opens(self.market.scale(event))
         else:
             self._bar_closes(self.market.scale(event))
-            self._value_account()
+            self._unvalued = moment.at
         if self.controls.settings.inject_event or self.controls.settings.correct_bars:
             self.interventions.pending()
 
@@ -368,19 +371,24 @@ class SimulatedBroker:
         if order.is_open:
             self.desk.end(order, "canceled")
 
-    def _value_account(self) -> None:
-        """One point of the equity curve per time at which bars close."""
+    @property
+    def equity_curve(self) -> list[EquityPoint]:
+        """Equity at the start and at every time at which bars closed."""
+        if self._unvalued is not None:
+            self._value_account(self._unvalued)
+        return self._equity_curve
+
+    def _value_account(self, at: int) -> None:
+        """Add a point to the equity curve; a sum of floats, to the cent."""
         account = self.desk.account
-        equity = self.equity_curve[-1].equity
-        if account.positions or account.cash != equity:
-            value = float(account.cash) + sum(
-                float(position.qty) * self.market.price_float(symbol)
-                for symbol, position in account.positions.items()
-                if position.qty
-            )
-            equity = Decimal(repr(round(value, 2)))
-        point = EquityPoint(self.now, equity)
-        if self.equity_curve[-1].at == self.now:
-            self.equity_curve[-1] = point
+        value = float(account.cash) + sum(
+            float(position.qty) * self.market.price_float(symbol)
+            for symbol, position in account.positions.items()
+            if position.qty
+        )
+        point = EquityPoint(at, Decimal(repr(round(value, 2))))
+        if self._equity_curve[-1].at == at:
+            self._equity_curve[-1] = point
         else:
-            self.equity_curve.append(point)
+            self._equity_curve.append(point)
+        self._unvalued = None

@@ -22,13 +22,13 @@ def refused(refusal: Refusal) -> Response:
     return Response(_encode(refusal.body()), refusal.status, refusal.headers, "application/json")
 
 
-async def read_json(request: Request) -> Any:
-    """The body of a request, numbers as exact decimals.
+async def read_json(request: Request, *, exact: bool = True) -> Any:
+    """The body of a request; with ``exact`` numbers with a point are decimals, else floats.
 
     Raises:
         Refusal: not JSON.
     """
     try:
-        return json.loads(await request.body() or b"{}", parse_float=Decimal)
+        return json.loads(await request.body() or b"{}", parse_float=Decimal if exact else float)
     except ValueError:
         raise invalid("request body format is invalid") from None

@@ -65,6 +65,9 @@ def create_app(broker: SimulatedBroker, settings: ServerSettings | None = None) 
         await trading.sent()
         await data.sent()
 
+    def listening() -> dict[str, int]:
+        return {"trading": trading.listening, "data": data.listening}
+
     pacing = Pacing(broker, settings.pace, sent)
 
     @asynccontextmanager
@@ -83,7 +86,7 @@ def create_app(broker: SimulatedBroker, settings: ServerSettings | None = None) 
     )
     app.add_exception_handler(Refusal, _refuse)
     app.add_exception_handler(HTTPException, _no_such_thing)
-    app.include_router(control_routes(broker, pacing, sent))
+    app.include_router(control_routes(broker, pacing, sent, listening))
     # Fixed paths come before the ones with a symbol in them.
     app.include_router(data_routes(broker, sip=settings.sip))
     app.include_router(trading_routes(broker))

@@ -15,8 +15,20 @@ from torghut_runtime.errors import InputError
 _MOST_EVENTS: Final = 1_000_000_000
 
 
-def control_routes(broker: SimulatedBroker, pacing: Pacing, sent: Callable[[], Awaitable[None]]) -> APIRouter:
-    """Routes that steer the simulation; ``sent`` waits until every frame is on its way."""
+def control_routes(
+    broker: SimulatedBroker,
+    pacing: Pacing,
+    sent: Callable[[], Awaitable[None]],
+    listening: Callable[[], dict[str, int]],
+) -> APIRouter:
+    """Routes that steer the simulation.
+
+    Args:
+        broker: to steer.
+        pacing: of its time.
+        sent: waits until every frame is on its way.
+        listening: how many clients each stream has.
+    """
     router = APIRouter(prefix="/sim")
 
     @router.get("/control")
@@ -27,7 +39,7 @@ def control_routes(broker: SimulatedBroker, pacing: Pacing, sent: Callable[[], A
     async def merge(request: Request) -> Response:
         body = await request.body()
         try:
-            broker.control(await read_json(request) if body else {})
+            broker.control(await read_json(request, exact=False) if body else {})
         except InputError as error:
             raise unprocessable(str(error)) from None
         await sent()
@@ -57,6 +69,7 @@ def control_routes(broker: SimulatedBroker, pacing: Pacing, sent: Callable[[], A
                 "next_event_at": None if upcoming is None else rfc3339(upcoming),
                 "timeframe": broker.market.timeframe,
                 "symbols": sorted(broker.market.symbols),
+                "listening": listening(),
             }
         )
 

@@ -127,6 +127,11 @@ class DataStream:
         app.add_api_websocket_route("/v2/iex", self._serve)
         app.add_api_websocket_route("/v2/sip", self._serve_sip)
 
+    @property
+    def listening(self) -> int:
+        """How many clients subscribed to something."""
+        return sum(any(subscriber.subscriptions.values()) for subscriber in self._subscribers)
+
     def wants(self, kind: str, symbol: str) -> bool:
         """Whether any client wants it."""
         return any(subscriber.wants(kind, symbol) for subscriber in self._subscribers)

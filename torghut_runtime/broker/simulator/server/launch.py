@@ -64,10 +64,12 @@ def listening_socket(port: int, host: str = LOOPBACK) -> socket.socket:
     Raises:
         InputError: the port is taken.
     """
-    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    # The protocol is named: asyncio switches delays off (TCP_NODELAY) only for sockets that say they are TCP.
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))
+        listener.listen(128)  # who reads the address may connect at once
     except OSError as error:
         listener.close()
         raise InputError(f"{host}:{port} cannot be listened on: {error.strerror}", field="--port") from error

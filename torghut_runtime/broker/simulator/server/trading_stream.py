@@ -37,6 +37,11 @@ class TradingStream:
         """Offer the stream at ``/stream``."""
         app.add_api_websocket_route("/stream", self._serve)
 
+    @property
+    def listening(self) -> int:
+        """How many clients listen."""
+        return sum(self._listening.values())
+
     async def sent(self) -> None:
         """Wait until every frame is on its way."""
         for connection in list(self._listening):
