@@ -144,6 +144,9 @@ class Trader:
             if self.manager.failures_in_a_row >= stops.broker_failure_streak:
                 triggered.append(f"{BROKER_FAILURES}:{self.manager.failures_in_a_row}")
             triggered.extend(f"{ORDER_UNKNOWN}:{key}" for key in self.manager.unresolved)
+        for code in self.stance.trading_state.codes:
+            if code.startswith(ORDER_UNKNOWN) and code not in triggered:
+                self.stance.resolve(code)
         self.stance.evaluate(triggered, now, stops.recovery_cycles)
 
     # Judging a bar ----------------------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from engine_world import FRIDAY, daily_tape, minute_tape, replay, timed
 
-from torghut_runtime.broker.protocol import RateLimitedError
+from torghut_runtime.broker.protocol import RateLimitedError, UncertainError
 from torghut_runtime.clock import nanoseconds_of
 from torghut_runtime.engine.dispatcher import collar_price
 from torghut_runtime.engine.replay import Replay, market_bar
@@ -110,6 +110,36 @@ def test_an_exit_that_finds_the_budget_used_up_goes_a_second_later(monkeypatch: 
         ("filled", None, 1),
     ]
     assert (exits[1]["sent_at"] - exits[0]["sent_at"]).total_seconds() == 1.0
+
+
+def test_an_order_that_stays_unknown_refuses_entries_until_it_is_resolved(monkeypatch: pytest.MonkeyPatch) -> None:
+    tape = minute_tape({"AAPL": [100] * 6, "MSFT": [50] * 6})
+    strategies = (timed("lost", symbols=["AAPL"]), timed("other", until=9, pyramid=True, symbols=["MSFT"]))
+    world = replay(tape, *strategies, EXECUTION_ORDER_TTL_SECONDS="20")
+    client: Any = world.trader.manager._firewall._writer
+    submit, look_up = client.submit, client.order_by_client_id
+    silent_until = nanoseconds_of(datetime(2026, 1, 5, 14, 33, 30, tzinfo=UTC))
+
+    def answers_to_nobody(payload: Any) -> Any:
+        document = submit(payload)
+        if payload["symbol"] == "AAPL":
+            raise UncertainError("no answer")
+        return document
+
+    def says_nothing_for_a_while(key: str) -> Any:
+        if world._clock.now_ns() < silent_until:
+            raise UncertainError("no answer")
+        return look_up(key)
+
+    monkeypatch.setattr(client, "submit", answers_to_nobody)
+    monkeypatch.setattr(client, "order_by_client_id", says_nothing_for_a_while)
+    hear = world.trader.on_order_event
+    monkeypatch.setattr(world.trader, "on_order_event", lambda frame: None if b"AAPL" in frame else hear(frame))
+    done = world.run()
+    refused = [decision["reasons"] for decision in done.decisions if decision["strategy_id"] == "other"]
+    assert refused == [[], ["state_reducing"], ["state_reducing"], [], [], []]
+    assert done.state == "ACTIVE"
+    assert [order["state"] for order in done.orders if order["strategy_id"] == "lost"] == ["filled"]
 
 
 @pytest.mark.parametrize(
