@@ -60,6 +60,7 @@ bench: $(READY) ## Every benchmark, with its targets
 docs: $(READY) ## Regenerate what is generated under docs/ (schemas, gate tables, command line, list of records)
 	$(PYTHON) -m torghut_assets.schemas
 	$(PYTHON) -m torghut_assets.gates.reference
+	$(PYTHON) -m torghut_assets.guard.reference
 	$(PYTHON) -m torghut_assets.commands.reference
 	$(PYTHON) scripts/adr_index.py
 	$(PYTHON) scripts/alpaca_methods.py
