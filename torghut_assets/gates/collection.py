@@ -15,6 +15,7 @@ from torghut_assets.research.walkforward import WalkforwardReport, sharpe_varian
 from torghut_runtime.canonical import canonical_value
 from torghut_runtime.storage import ledger
 from torghut_runtime.storage.database import transaction
+from torghut_runtime.storage.guard_tables import guard_candidates
 
 
 def collect_facts(
@@ -35,7 +36,8 @@ def collect_facts(
     rollback_target = RollbackTarget(source_sha256=source_digest(configmap_text))
     if connection is None:
         own = Trials(count=len(walkforward.trials), sharpe_variance=sharpe_variance(walkforward.trials))
-        return Facts(trials=own, candidate_state=CandidateState(superseded=False), rollback_target=rollback_target)
+        state = CandidateState(paused=False, superseded=False)
+        return Facts(trials=own, candidate_state=state, rollback_target=rollback_target)
     with transaction(connection):
         content = {name: value for name, value in canonical_value(spec).items() if name != "name"}
         records.record_candidate(
@@ -44,7 +46,9 @@ def collect_facts(
         return Facts(
             trials=_trials_on_record(connection, walkforward),
             drills=_newest_drills(connection, spec.name),
-            candidate_state=CandidateState(superseded=_is_superseded(connection, spec)),
+            candidate_state=CandidateState(
+                paused=_is_paused(connection, spec.name), superseded=_is_superseded(connection, spec)
+            ),
             rollback_target=rollback_target,
         )
 
@@ -86,6 +90,12 @@ def _newest_drills(connection: sa.Connection, name: str) -> Drills:
                 record_id=f"ledger:{row.seq}", passed=row.body.get("passed") is True, completed_at=row.at
             )
     return Drills(**newest)
+
+
+def _is_paused(connection: sa.Connection, name: str) -> bool:
+    """Whether the guard holds the candidate for review; one that it has never seen is not."""
+    table = guard_candidates
+    return connection.execute(sa.select(table.c.paused).where(table.c.name == name)).scalar_one_or_none() is True
 
 
 def _is_superseded(connection: sa.Connection, spec: CandidateSpec) -> bool:

@@ -94,7 +94,11 @@ def test_jobs_sensors_and_schedules_are_as_they_were_reviewed(
             if not job.name.startswith("__")
         },
         "sensors": {
-            sensor.name: [sensor.minimum_interval_seconds, sensor.default_status.value, sensor.job_name]
+            sensor.name: [
+                sensor.minimum_interval_seconds,
+                sensor.default_status.value,
+                sensor.job_name if sensor.has_jobs else None,
+            ]
             for sensor in repository.sensor_defs
         },
         "schedules": {
