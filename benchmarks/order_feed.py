@@ -107,8 +107,8 @@ def intend_all(dsn: str, count: int) -> None:
             WITH d AS (
                 INSERT INTO trade_decisions (id, decision_hash, strategy_id, alpaca_account_label, symbol, timeframe,
                     bar_ts, decided_at, decision_json)
-                SELECT gen_random_uuid(), 'client-' || lpad(n::text, 8, '0'), 's', 'paper', 'AAPL', '1Min', now(), now(),
-                    '{}' FROM generate_series(0, :count - 1) n RETURNING id, decision_hash)
+                SELECT gen_random_uuid(), 'client-' || lpad(n::text, 8, '0'), 's', 'paper', 'AAPL', '1Min', now(),
+                    now(), '{}' FROM generate_series(0, :count - 1) n RETURNING id, decision_hash)
             INSERT INTO order_intents (id, trade_decision_id, intent_seq, alpaca_account_label, client_order_id,
                 strategy_id, adapter, symbol, side, order_type, time_in_force, qty, extended_hours, arrival_price,
                 submit_payload, state, sent_at)
@@ -125,7 +125,7 @@ class Delays:
     def __init__(self) -> None:
         self.seconds: list[float] = []
 
-    def batch(self, rows: int, event_to_commit_s: Sequence[float]) -> None:
+    def batch(self, rows: int, event_to_commit_s: Sequence[float]) -> None:  # noqa: ARG002
         self.seconds.extend(event_to_commit_s)
 
     def database_error(self, kind: str) -> None:
@@ -231,7 +231,7 @@ class Bench:
         class Batches:
             last = time.perf_counter()
 
-            def batch(self, rows: int, event_to_commit_s: Sequence[float]) -> None:
+            def batch(self, rows: int, event_to_commit_s: Sequence[float]) -> None:  # noqa: ARG002
                 now = time.perf_counter()
                 batches.append(now - self.last)
                 self.last = now
@@ -390,7 +390,7 @@ def naive_execution(model: type[Any], event: OrderEvent) -> Any:
 
 
 def show(result: Mapping[str, Any]) -> None:
-    parts = [f"{name}={value:.1f}" if isinstance(value, float) else f"{name}={value}" for name, value in result.items()]
+    parts = [f"{name}={value:.4g}" if isinstance(value, float) else f"{name}={value}" for name, value in result.items()]
     print("  ".join(part for part in parts if not part.endswith(("=None", "="))), flush=True)
 
 
