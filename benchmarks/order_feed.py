@@ -35,10 +35,11 @@ from sqlalchemy.orm import DeclarativeBase, Session  # noqa: E402
 from torghut_runtime.order_feed.envelope import decode  # noqa: E402
 from torghut_runtime.order_feed.event import OrderEvent  # noqa: E402
 from torghut_runtime.order_feed.ingest import Arrival, cursor_of  # noqa: E402
-from torghut_runtime.order_feed.ingestor import Limits, OrderFeedIngestor  # noqa: E402
+from torghut_runtime.order_feed.ingestor import OrderFeedIngestor  # noqa: E402
 from torghut_runtime.order_feed.launchers.launcher import free_port  # noqa: E402
 from torghut_runtime.order_feed.launchers.tansu import TansuLauncher  # noqa: E402
 from torghut_runtime.order_feed.log import KafkaLog  # noqa: E402
+from torghut_runtime.order_feed.report import Limits  # noqa: E402
 from torghut_runtime.order_feed.rows import write_events  # noqa: E402
 from torghut_runtime.order_feed.session import ingest_engine  # noqa: E402
 from torghut_runtime.settings import embedded_dsn  # noqa: E402

@@ -14,8 +14,9 @@ from order_messages import ACCOUNT, decoded, envelope, payload
 from torghut_runtime.errors import StoreUnavailableError
 from torghut_runtime.order_feed.event import OrderEvent
 from torghut_runtime.order_feed.ingest import Arrival, cursor_of, ingest_batch, ingest_events, ingest_values
-from torghut_runtime.order_feed.ingestor import Limits, OrderFeedIngestor
+from torghut_runtime.order_feed.ingestor import OrderFeedIngestor
 from torghut_runtime.order_feed.log import Polled, Record, TopicAndPartition
+from torghut_runtime.order_feed.report import Limits
 from torghut_runtime.order_feed.session import ingest_engine
 
 
