@@ -37,11 +37,12 @@ test: $(READY) ## All tests that need nothing but this checkout, with coverage
 
 test-full: $(READY) ## The tests that `make test` leaves out: real Dagster processes and a browser
 	@scripts/install-browser.sh
+	@scripts/install-promtool.sh
 	$(PYTEST) -m "full and not campaign" $(ARGS)
 
 campaign: $(READY) ## Long seeded campaigns and property tests with many more examples
 	$(PYTEST) tests/property -m "not full" --hypothesis-profile=campaign $(ARGS)
-	$(PYTEST) -m campaign $(ARGS)
+	$(PYTEST) -m campaign -s $(ARGS)
 
 lint: $(READY) ## Style, imports and formatting
 	$(PYTHON) -m ruff check .

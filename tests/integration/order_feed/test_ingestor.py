@@ -12,7 +12,8 @@ from feed_settings import feed_settings
 from memory_log import MemoryLog, MemoryTopic
 from order_messages import envelope, history, payload
 
-from torghut_runtime.order_feed.ingestor import IngestReport, Limits, OrderFeedIngestor
+from torghut_runtime.order_feed.ingestor import OrderFeedIngestor
+from torghut_runtime.order_feed.report import IngestReport, Limits
 from torghut_runtime.order_feed.session import ingest_engine
 
 END = Limits(until_end=True)

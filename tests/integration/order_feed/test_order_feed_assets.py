@@ -23,7 +23,8 @@ from torghut_assets.execution.resource import OrderFeedResource
 from torghut_assets.execution.sensor import order_feed_sensor
 from torghut_assets.resources import ArtifactStoreResource
 from torghut_runtime.errors import StoreUnavailableError
-from torghut_runtime.order_feed.ingestor import IngestReport, Limits, OrderFeedIngestor
+from torghut_runtime.order_feed.ingestor import OrderFeedIngestor
+from torghut_runtime.order_feed.report import IngestReport, Limits
 from torghut_runtime.order_feed.session import ingest_engine
 from torghut_runtime.settings import Settings
 from torghut_runtime.storage.database import create_engine
