@@ -119,7 +119,7 @@ def settings_for(simulator: RunningSimulator, monkeypatch: pytest.MonkeyPatch) -
 def test_ten_minutes_of_gap_with_fills_on_an_order_of_forty_days_ago_are_filled_before_live_frames(
     tmp_path: Path, start_simulator: StartSimulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    later = OPEN + 42 * DAY - 60 * MINUTE  # a Monday in February, the bell is at the same hour
+    later = OPEN + 43 * DAY - 60 * MINUTE  # a Tuesday in February, the bell is at the same hour
     bars = [*minute_bars(flat(10, 3)), *minute_bars([*flat(10, 2), *flat(5, 20, 50)], start=later + 60 * MINUTE)]
     simulator = start_simulator(tape_of(*bars), BrokerSettings(cash=Decimal(10**6)))
     old = {"symbol": "AAPL", "qty": "20", "side": "buy", "type": "limit", "limit_price": "6", "time_in_force": "gtc"}
