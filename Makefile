@@ -57,10 +57,12 @@ typecheck: $(READY) ## Types, strict
 bench: $(READY) ## Every benchmark, with its targets
 	@for script in benchmarks/*.py; do echo "== $$script"; $(PYTHON) $$script || exit 1; done
 
-docs: $(READY) ## Regenerate what is generated under docs/ (schemas, gate table, command line)
+docs: $(READY) ## Regenerate what is generated under docs/ (schemas, gate tables, command line, list of records)
 	$(PYTHON) -m torghut_assets.schemas
+	$(PYTHON) -m torghut_assets.gates.reference
 	$(PYTHON) -m torghut_assets.commands.reference
 	$(PYTHON) scripts/alpaca_methods.py
+	$(PYTHON) scripts/adr_index.py
 
 conformance-alpaca: $(READY) ## The simulator's cases against a real Alpaca paper account; keys from the environment
 	$(PYTHON) scripts/conformance_alpaca.py $(ARGS)

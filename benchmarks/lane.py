@@ -88,7 +88,11 @@ def measure(case: str, folder: Path) -> dict[str, float | str | int]:
                 strategy_config=ROOT / "config" / "strategies" / f"{name}.yaml",
                 gate_policy=policy,
                 research=ROOT / "config" / "research.yaml",
+                strategy_configmap=ROOT / "deploy/k8s/base/strategy-configmap.yaml",
+                timeframe="1Day",
                 name=name,
+                output_dir=folder / f"out-{name}",
+                ledger="none",
             )
             for name in ("macd-rsi-daily", "daily-momentum")
         ]
@@ -97,7 +101,17 @@ def measure(case: str, folder: Path) -> dict[str, float | str | int]:
         signals = folder / f"{case}.ndjson"
         config = folder / "strategy.json"
         config.write_text(json.dumps(_STRATEGY))
-        requests = [LaneRequest(signals=signals, strategy_config=config, gate_policy=policy, name=f"bench-{case}")]
+        requests = [
+            LaneRequest(
+                signals=signals,
+                strategy_config=config,
+                gate_policy=policy,
+                strategy_configmap=ROOT / "deploy/k8s/base/strategy-configmap.yaml",
+                name=f"bench-{case}",
+                output_dir=folder / f"out-{case}",
+                ledger="none",
+            )
+        ]
         begin = time.perf_counter()
         with signals.open("rb") as lines:
             decode = msgspec.json.Decoder().decode
@@ -107,7 +121,7 @@ def measure(case: str, folder: Path) -> dict[str, float | str | int]:
     wall, cpu = time.perf_counter(), time.process_time()
     rows = 0
     for request in requests:
-        rows += run_lane(request, folder / f"out-{case}-{request.name}", ledger="none").rows
+        rows += run_lane(request).rows
     wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     return {"case": case, "rows": rows, "wall_s": wall, "cpu_s": cpu, "read_s": floor, "peak_mb": peak}

@@ -1,4 +1,4 @@
-"""A small project folder for tests of the lane: its own configuration, bars that are quick to judge, a policy of choice."""
+"""A small project folder for tests of the lane: its own configuration, bars quick to judge, a policy of choice."""
 
 import json
 import shutil

@@ -3,6 +3,7 @@
 import secrets
 import shutil
 import socket
+import subprocess
 import tempfile
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -42,10 +43,33 @@ def open_folder() -> Generator[Path]:
 @contextmanager
 def session_server() -> Generator[int]:
     """A server whose data may be lost, with a migrated template; yields its port."""
-    with open_folder() as folder, EmbeddedServer.at(folder / "postgres", durable=False).used(free_port()) as port:
+    with (
+        open_folder() as folder,
+        EmbeddedServer.at(folder / "postgres", durable=False).used(free_port()) as port,
+        _ended_with_us(folder),
+    ):
         _administer(port, f"CREATE DATABASE {TEMPLATE}")
         migrate(create_engine(embedded_dsn(port, TEMPLATE)))
         yield port
+
+
+_MINDER = """
+read -r word && exit
+pid_file="$1/postgres/data/postmaster.pid"
+kill -INT "$(head -n 1 "$pid_file")"
+while [ -e "$pid_file" ]; do sleep 0.1; done
+rm -rf "$1"
+"""
+
+
+@contextmanager
+def _ended_with_us(folder: Path) -> Generator[None]:
+    """Have the server stopped and its files removed when this process is killed: its end of the pipe is closed then."""
+    minder = subprocess.Popen(["/bin/sh", "-c", _MINDER, "sh", folder], stdin=subprocess.PIPE, start_new_session=True)
+    try:
+        yield
+    finally:
+        minder.communicate(b"all is well\n")
 
 
 @contextmanager

@@ -1,7 +1,7 @@
 """Small markets for simulation tests: frames whose feature column says what a strategy decides.
 
-``Scripted`` reads its signal from the feature ``rsi14`` and its target fraction from ``price``'s neighbour ``ema12``, so
-that a test writes decisions next to prices and sees what the account makes of them.
+``Scripted`` reads its signal from the feature ``rsi14`` and its target fraction from ``ema12``, so that a test writes
+decisions next to prices and sees what the account makes of them.
 """
 
 from collections.abc import Mapping, Sequence
@@ -63,9 +63,8 @@ def minutes(
     for index in range(n):
         if index and index % per_session == 0:
             day += timedelta(days=3 if day.weekday() == 4 else 1)
-        opened.append(
-            datetime(day.year, day.month, day.day, 14, 30, tzinfo=UTC) + timedelta(minutes=index % per_session)
-        )
+        bell = datetime(day.year, day.month, day.day, 14, 30, tzinfo=UTC)
+        opened.append(bell + timedelta(minutes=index % per_session))
         sessions.append(day)
     opens = list(opens) if opens is not None else [closes[0], *closes[:-1]]
     return pl.DataFrame(

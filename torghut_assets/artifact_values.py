@@ -80,7 +80,7 @@ def _decode(parts: Mapping[str, bytes], kind: Any, name: str) -> Any:
             for field in dataclasses.fields(cast("Any", kind))
         }
         return kind(**values)
-    return TypeAdapter[Any](kind).validate_json(_part(parts, f"{name}.json"))
+    return TypeAdapter[Any](cast("Any", kind)).validate_json(_part(parts, f"{name}.json"))
 
 
 def _part(parts: Mapping[str, bytes], name: str) -> bytes:

@@ -91,7 +91,7 @@ class ArtifactStore:
         sha256 = sha256_hex(data)
         path = self._blob_path(sha256)
         if not path.exists() or path.stat().st_size != len(data):
-            _write_atomically(path, data)
+            write_atomically(path, data)
         return sha256
 
     def get(self, sha256: str) -> bytes:
@@ -120,7 +120,7 @@ class ArtifactStore:
             "schema": REFERENCE_SCHEMA,
             "parts": {name: {"sha256": part.sha256, "size": part.size} for name, part in reference.parts.items()},
         }
-        _write_atomically(self._reference_path(key, partition), canonical_json(content))
+        write_atomically(self._reference_path(key, partition), canonical_json(content))
         return reference
 
     def reference(self, key: Sequence[str], partition: str | None) -> Reference | None:
@@ -174,7 +174,8 @@ class ArtifactStore:
         return folder / "_.json" if partition is None else folder / f"{partition}.json"
 
 
-def _write_atomically(path: Path, data: bytes) -> None:
+def write_atomically(path: Path, data: bytes) -> None:
+    """Replace a file as a whole, durably; its folders are made. A reader sees the old bytes or the new ones."""
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=".writing-")
     temporary = Path(name)

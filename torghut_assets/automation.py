@@ -19,7 +19,6 @@ EXCHANGE_ZONE = "America/New_York"
 LANE = dg.define_asset_job(
     "lane",
     selection=dg.AssetSelection.all() - dg.AssetSelection.assets(dg.AssetKey(["research", "leaderboard"])),
-    partitions_def=CANDIDATES,
     description="One candidate from its data to the verdict and, when it is promoted, the patch; with all checks.",
 )
 CHECKS = dg.define_asset_job(

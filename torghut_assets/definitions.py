@@ -33,11 +33,11 @@ ASSET_CHECKS = [signals_check, gate_checks, prerequisites_check, readiness_check
 
 def default_resources(project: Path) -> dict[str, Any]:
     """Resources of a project folder; the database is the one of ``DB_DSN``, none where that is not set."""
-    artifacts = ArtifactStoreResource(root=str(project / "artifacts" / "store"))
+    store = str(project / "artifacts" / "store")
     return {
         "project": ProjectResource(root=str(project)),
-        "artifacts": artifacts,
-        "io_manager": ArtifactIOManager(artifacts=artifacts),
+        "artifacts": ArtifactStoreResource(root=store),
+        "io_manager": ArtifactIOManager(root=store),
         "database": DatabaseResource(dsn=dg.EnvVar("DB_DSN")) if os.environ.get("DB_DSN") else DatabaseResource(),
         "clock": ClockResource(),
     }

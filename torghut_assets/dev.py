@@ -20,8 +20,10 @@ from pathlib import Path
 from types import FrameType
 from typing import IO, Final
 
+import psycopg
+
 from torghut_assets.shipped_files import shipped
-from torghut_runtime.errors import InputError
+from torghut_runtime.errors import InputError, StoreUnavailableError
 from torghut_runtime.settings import Settings
 from torghut_runtime.storage.embedded import ensure_database
 
@@ -50,6 +52,22 @@ def prepare_dagster_home(home: Path, project: Path) -> Path:
     own = project / "dagster.yaml"
     shutil.copyfile(own if own.is_file() else shipped("deploy/dagster/dagster.yaml"), folder / "dagster.yaml")
     return folder
+
+
+def check_dagster_database(url: str) -> None:
+    """See whether Dagster's database can be used.
+
+    Raises:
+        StoreUnavailableError: it cannot be reached, or does not exist.
+    """
+    try:
+        psycopg.connect(url.replace("+psycopg2", "", 1), connect_timeout=10).close()
+    except psycopg.OperationalError as error:
+        reason = str(error).strip().splitlines()[-1]
+        raise StoreUnavailableError(
+            f"Dagster's database cannot be used ({reason}); create database dagster there, "
+            f"or name another with {PG_URL_VARIABLE}"
+        ) from None
 
 
 def check_port(host: str, port: int) -> None:
@@ -92,6 +110,8 @@ def dagster_process(
     finally:
         stop_group(process)
         reader.join(timeout=_PATIENCE)
+        if process.stdout is not None:
+            process.stdout.close()
 
 
 def stop_group(process: subprocess.Popen[str], patience: float = _PATIENCE) -> None:
@@ -113,12 +133,32 @@ def _group_ended(process: subprocess.Popen[str], patience: float) -> bool:
     until = time.monotonic() + patience
     while time.monotonic() < until:
         process.poll()
-        try:
-            os.killpg(process.pid, 0)
-        except ProcessLookupError:
+        if not _group_lives(process.pid):
             return True
         time.sleep(0.05)
     return False
+
+
+def _group_lives(group: int) -> bool:
+    """Whether any process of the group still runs.
+
+    Where nobody collects orphans, in many containers, dead ones stay in the group for ever: those do not count.
+    """
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    if not Path("/proc/self/stat").exists():
+        return True
+    return any(_runs_in(group, entry) for entry in Path("/proc").glob("[0-9]*/stat"))
+
+
+def _runs_in(group: int, stat: Path) -> bool:
+    try:
+        state, _, its_group = stat.read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()[:3]
+    except OSError:
+        return False  # it ended meanwhile
+    return int(its_group) == group and state not in {"Z", "X"}
 
 
 def _show(lines: IO[str] | None, say: Say) -> None:
@@ -161,13 +201,14 @@ def run_dev(
 
     Raises:
         InputError: the port is taken.
-        StoreUnavailableError: PostgreSQL cannot be started or reached.
+        StoreUnavailableError: PostgreSQL cannot be started or reached, or lacks Dagster's database.
     """
     check_port(host, port)
     wish = stopping or threading.Event()
     with _signals(wish), ensure_database(settings) as dsn:
         url = os.environ.get(PG_URL_VARIABLE) or dagster_url(dsn)
-        say(f"torghut    | PostgreSQL is ready on {dsn.rpartition('@')[2]}")
+        check_dagster_database(url)
+        say(f"torghut    | PostgreSQL is ready on {dsn.rpartition('@')[2].partition('?')[0]}")
         environment = {
             **os.environ,
             "DAGSTER_HOME": str(prepare_dagster_home(settings.home, project)),
@@ -196,7 +237,7 @@ def run_dev(
 
 @contextmanager
 def _signals(wish: threading.Event) -> Generator[None]:
-    """Let SIGINT and SIGTERM be wishes to stop, in the main thread."""
+    """Let Ctrl-C, ``kill`` and a closed terminal be wishes to stop, in the main thread."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -205,7 +246,7 @@ def _signals(wish: threading.Event) -> Generator[None]:
         del number, frame
         wish.set()
 
-    before = {number: signal.signal(number, heard) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, heard) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     try:
         yield
     finally:

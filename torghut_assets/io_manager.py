@@ -7,12 +7,13 @@ annotation of the parameter, for one partition or, as a dictionary by partition,
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Self, cast, get_args, get_origin
 
 import dagster as dg
 
 from torghut_assets.artifact_values import decode, encode
-from torghut_assets.resources import ArtifactStoreResource
+from torghut_assets.artifacts import ArtifactStore
 from torghut_runtime.canonical import digest, sha256_hex
 
 
@@ -36,12 +37,17 @@ class Encoded:
 class ArtifactIOManager(dg.ConfigurableIOManager):
     """Writes :class:`Encoded` values to the artifact store and reads them back."""
 
-    artifacts: dg.ResourceDependency[ArtifactStoreResource]
+    root: str
+
+    @property
+    def store(self) -> ArtifactStore:
+        """The store under ``root``."""
+        return ArtifactStore(Path(self.root))
 
     def handle_output(self, context: dg.OutputContext, obj: Encoded) -> None:
         """Store the parts under the asset's key and partition."""
         partition = context.partition_key if context.has_asset_partitions else None
-        reference = self.artifacts.store.write(context.asset_key.path, partition, obj.parts)
+        reference = self.store.write(context.asset_key.path, partition, obj.parts)
         table = "\n".join(f"| {name} | {part.size:,} | `{part.sha256}` |" for name, part in reference.parts.items())
         context.add_output_metadata(
             {
@@ -58,7 +64,7 @@ class ArtifactIOManager(dg.ConfigurableIOManager):
         """
         kind: Any = cast("Any", context.dagster_type).typing_type
         key = context.asset_key.path
-        store = self.artifacts.store
+        store = self.store
         if get_origin(kind) is dict:
             value_kind = get_args(kind)[1]
             wanted = set(context.asset_partition_keys)

@@ -30,10 +30,11 @@ from torghut_assets.promotion.readiness import RollbackReadiness, judge_rollback
 from torghut_assets.promotion.recording import record_decision
 from torghut_assets.registration import DEFAULT_CONFIGMAP, check_name
 from torghut_assets.research.candidate import lane_code_version, slug, specify
+from torghut_assets.research.lookahead import LookaheadReport
 from torghut_assets.research.report import evaluate
 from torghut_assets.research.settings import ResearchSettings, load_settings
 from torghut_assets.research.strategies import load_strategies
-from torghut_assets.research.walkforward import Progress, Setup, applied_strategies, set_up, silent, walk_forward
+from torghut_assets.research.walkforward import Progress, applied_strategies, set_up, silent, walk_forward
 from torghut_runtime.command_line import operating_system_user
 from torghut_runtime.errors import InputError
 from torghut_runtime.market.features import FeaturePipeline, compute_features
@@ -108,19 +109,36 @@ def run_lane(
         StoreUnavailableError: the database cannot be reached.
     """
     inputs = _read(request, progress, pipeline)
-    research, _ = research_candidate(inputs.name, inputs.market, inputs.strategies, inputs.settings, progress, pipeline)
+    research = research_candidate(inputs.name, inputs.market, inputs.strategies, inputs.settings, progress, pipeline)
     with recorder(request.ledger) as connection:
         return _judge(request, inputs, research, connection, progress, clock)
 
 
-def read_market(request: LaneRequest, pipeline: FeaturePipeline = compute_features) -> MarketData:
-    """The market data of a request.
+def lookahead_of(
+    signals: Path | None,
+    bars: Path | None,
+    timeframe: str | None,
+    strategy_config: Path,
+    research: Path | None,
+    progress: Progress = silent,
+) -> LookaheadReport:
+    """The lookahead check alone.
 
     Raises:
-        InputError: the file cannot be used.
+        InputError: an input cannot be used.
     """
-    bars = read_market_bars(request.bars, request.timeframe)
-    return MarketData(bars, market_signals(bars, request.signals, pipeline))
+    settings = read_settings(research)
+    market = _read_market(signals, bars, timeframe, compute_features)
+    strategies = load_strategies(strategy_config, market.signals)
+    name = slug(strategies[0].entry.strategy_id)
+    return research_candidate(name, market, strategies, settings, progress).report.lookahead
+
+
+def _read_market(
+    signals: Path | None, bars: Path | None, timeframe: str | None, pipeline: FeaturePipeline
+) -> MarketData:
+    found = read_market_bars(bars, timeframe)
+    return MarketData(found, market_signals(found, signals, pipeline))
 
 
 def _read(request: LaneRequest, progress: Progress, pipeline: FeaturePipeline) -> _Inputs:
@@ -130,10 +148,19 @@ def _read(request: LaneRequest, progress: Progress, pipeline: FeaturePipeline) -
     configmap = read_text(request.strategy_configmap)
     name = None if request.name is None else _checked_name(request.name)
     progress("reading data", 0, 1)
-    market = read_market(request, pipeline)
+    market = _read_market(request.signals, request.bars, request.timeframe, pipeline)
     progress("reading data", 1, 1)
     strategies = load_strategies(request.strategy_config, market.signals)
+    _check_configmap(configmap, request.strategy_configmap, strategies)
     return _Inputs(market, name or slug(strategies[0].entry.strategy_id), strategies, settings, policy, configmap)
+
+
+def _check_configmap(text: str, path: Path, strategies: tuple[BoundStrategy, ...]) -> None:
+    """A patch could be rendered: told before the research that it would have ended, and with the file's name."""
+    try:
+        render_patch(text, [each.entry for each in strategies], candidate_id="", run_id="", mode="shadow")
+    except InputError as error:
+        raise error.located(file=path) from error
 
 
 def read_settings(path: Path | None) -> ResearchSettings:
@@ -159,13 +186,13 @@ def research_candidate(
     settings: ResearchSettings,
     progress: Progress = silent,
     pipeline: FeaturePipeline = compute_features,
-) -> tuple[Research, Setup]:
+) -> Research:
     """The research layer of a candidate: specification, walk-forward results and evaluation report."""
     spec = specify(name, market.signals, strategies, settings)
     setup = set_up(market.signals, strategies, settings)
     results = walk_forward(setup, spec.candidate_id, progress)
     report = evaluate(spec, setup, results, bars=market.bars, pipeline=pipeline, progress=progress)
-    return Research(spec, results, report), setup
+    return Research(spec, results, report)
 
 
 @contextmanager

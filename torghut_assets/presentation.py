@@ -50,11 +50,29 @@ def rule_table(records: Iterable[RuleRecord]) -> dg.MetadataValue:
     return dg.MetadataValue.md("\n".join(lines))
 
 
+def denials(records: Iterable[RuleRecord]) -> str:
+    """What speaks against promotion, in one line: each rule that denies with its reason code."""
+    return "; ".join(f"{record.rule_id}: {record.reason_code}" for record in records if record.denies)
+
+
+def denial_metadata(records: Iterable[RuleRecord]) -> dict[str, dg.MetadataValue]:
+    """The rules that deny, if any, under ``denied_by``: what was observed, and what it must be."""
+    rows = [
+        (
+            record.rule_id,
+            _shown(record.observed, record.unit),
+            f"{record.comparator} {'' if record.threshold is None else _shown(record.threshold, '')}".strip(),
+        )
+        for record in records
+        if record.denies
+    ]
+    return {"denied_by": table(("rule", "observed", "must be"), rows)} if rows else {}
+
+
 def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> dg.MetadataValue:
-    """A Markdown table."""
-    lines = ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
-    lines += ["| " + " | ".join(_shown(cell, "").replace("|", "\\|") for cell in row) + " |" for row in rows]
-    return dg.MetadataValue.md("\n".join(lines))
+    """A table that stands open in Dagster's pages, where long Markdown hides behind a click."""
+    records = [dg.TableRecord({name: _shown(cell, "") for name, cell in zip(header, row, strict=True)}) for row in rows]
+    return dg.MetadataValue.table(records, schema=dg.TableSchema([dg.TableColumn(name) for name in header]))
 
 
 def reasons_list(reasons: Sequence[str]) -> dg.MetadataValue:

@@ -5,15 +5,15 @@ registrations into partitions is ``sensors``'s.
 """
 
 import re
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Final
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from torghut_assets.gates.rule import Target
+from torghut_assets.strict_text import read_mapping
 from torghut_runtime.errors import InputError
+from torghut_runtime.strategies.catalog import explain
 
 FOLDER: Final = Path("config/candidates")
 DEFAULT_CONFIGMAP: Final = "deploy/k8s/base/strategy-configmap.yaml"
@@ -61,27 +61,13 @@ def load_registration(path: Path) -> CandidateRegistration:
         InputError: unreadable file, unknown key, a value that does not fit, or a name that is not the file's.
     """
     try:
-        content = cast("object", yaml.safe_load(path.read_text(encoding="utf-8")))
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"cannot be read: {error}", file=path) from error
-    except yaml.YAMLError as error:
-        raise InputError(f"is not YAML: {' '.join(str(error).split())}", file=path) from error
-    if not isinstance(content, dict):
-        raise InputError("must hold a mapping", file=path)
-    registration = _validated(cast("dict[str, Any]", content), path)
+        registration = CandidateRegistration.model_validate(read_mapping(path))
+    except ValidationError as error:
+        message, field = explain(error, CandidateRegistration)
+        raise InputError(message, file=path, field=field) from None
     if registration.name != path.stem:
         raise InputError(f"must be the file's name {path.stem!r}, was {registration.name!r}", file=path, field="name")
     return registration
-
-
-def _validated(content: Mapping[str, Any], path: Path) -> CandidateRegistration:
-    try:
-        return CandidateRegistration.model_validate(content)
-    except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"])
-        message = first["msg"].removeprefix("Value error, ")
-        raise InputError(message, file=path, field=field or None) from None
 
 
 def registered(root: Path) -> tuple[list[CandidateRegistration], list[InputError]]:

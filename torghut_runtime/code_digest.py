@@ -4,6 +4,7 @@ import hashlib
 import importlib
 import pkgutil
 from collections.abc import Iterable
+from functools import cache
 from importlib import util
 from pathlib import Path
 
@@ -18,10 +19,12 @@ def _module_files(name: str) -> Iterable[tuple[str, Path]]:
             yield from _module_files(child.name)
 
 
+@cache
 def code_digest(*modules: str) -> str:
     """sha256 over the source text of ``modules``; a package counts with everything in it.
 
-    Line ends are normalised; file locations and modification times do not count.
+    Line ends are normalised; file locations and modification times do not count. A process reads a module once, so that
+    a file which is edited under a running server does not change what that server says it runs.
 
     Raises:
         ModuleNotFoundError: a module that does not exist or has no source file.

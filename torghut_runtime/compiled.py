@@ -12,7 +12,7 @@ import hashlib
 import os
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from importlib import util
 from pathlib import Path
@@ -44,7 +44,7 @@ integer_matrix: Any = _nb.types.int64[:, ::1]
 
 
 @contextmanager
-def functions_as_arguments() -> Iterator[None]:
+def functions_as_arguments() -> Generator[None]:
     """Where functions are passed to kernels: numba calls that experimental and warns, our tests watch over it."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", _nb.core.errors.NumbaExperimentalFeatureWarning)

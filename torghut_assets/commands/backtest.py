@@ -1,12 +1,16 @@
 """``torghut backtest``: the fast loop of a researcher, with neither gates nor database."""
 
+import webbrowser
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from torghut_runtime.command_line import examples, json_option, path_option
+from torghut_runtime.command_line import examples, json_option, path_option, print_json, print_table, progress
 from torghut_runtime.errors import InputError
+
+if TYPE_CHECKING:
+    from torghut_assets.research.backtest import Backtest
 
 _BARS = "torghut_assets/sample_data/us5_daily_raw_quandlwiki.parquet"
 
@@ -38,6 +42,53 @@ def backtest(
     as_json: bool,
 ) -> None:
     """Walk one strategy forward over bars, print its metrics and write a tear sheet."""
+    from torghut_assets.artifacts import write_atomically
+    from torghut_assets.research.backtest import backtest as run_backtest
+    from torghut_assets.research.settings import load_settings
+
+    settings = load_settings(research)
+    with progress() as listen:
+        result = run_backtest(bars, strategy, settings, timeframe=timeframe, params=parameters(params), progress=listen)
+    sheet = output_dir / "tearsheet.html"
+    try:
+        write_atomically(sheet, result.tearsheet())
+    except OSError as error:
+        raise InputError(f"cannot be written: {error.strerror}", file=sheet) from None
+    if as_json:
+        report = result.report
+        print_json(
+            {
+                "candidate_id": report.candidate_id,
+                "counts": report.counts,
+                "performance": report.performance,
+                "costs": report.costs,
+                "baselines": report.baselines,
+                "lookahead": report.lookahead,
+                "tearsheet_path": sheet,
+            }
+        )
+    else:
+        _print_metrics(result)
+        click.echo(f"tear sheet: {sheet}")
+    if open_browser:
+        webbrowser.open(sheet.resolve().as_uri())
+
+
+def _print_metrics(result: "Backtest") -> None:
+    report = result.report
+    performance = report.performance.model_dump()
+    counts = report.counts.model_dump()
+    rows = [*counts.items(), *performance.items(), ("lookahead detected", report.lookahead.detected)]
+    print_table(("metric", "out of sample, after costs"), [(name.replace("_", " "), value) for name, value in rows])
+    click.echo()
+    print_table(
+        ("baseline", "net PnL", "at equal volatility", "Sharpe"),
+        [
+            (each.name, each.net_pnl, each.net_pnl_at_equal_volatility, each.sharpe_annualized)
+            for each in report.baselines.results
+        ],
+    )
+    click.echo()
 
 
 def parameters(texts: tuple[str, ...]) -> dict[str, Any]:

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import click
 
-from torghut_runtime.command_line import examples, json_option, path_option
+from torghut_runtime.command_line import ExitCode, end, examples, json_option, path_option, print_json, print_table
+from torghut_runtime.errors import InputError
 
 
 @click.group()
@@ -25,3 +26,22 @@ def checks() -> None:
 @json_option
 def run(select: str | None, partition: str | None, junit: Path | None, project: Path, as_json: bool) -> None:
     """Evaluate checks in this process: 0 all passed, 3 a failed check of severity ERROR, 2 a check without result."""
+    from torghut_assets.artifacts import write_atomically
+    from torghut_assets.checks_runner import junit as junit_report
+    from torghut_assets.checks_runner import run_checks
+
+    outcomes = run_checks(project.resolve(), select=select, partition=partition)
+    if junit is not None:
+        try:
+            write_atomically(junit, junit_report(outcomes))
+        except OSError as error:
+            raise InputError(f"cannot be written: {error.strerror}", file=junit) from None
+    if as_json:
+        print_json([vars(each) for each in outcomes])
+    else:
+        columns = ("candidate", "asset", "check", "outcome", "description")
+        print_table(columns, [(e.candidate, e.asset, e.check, e.outcome, e.description) for e in outcomes])
+    if any(each.outcome == "no result" for each in outcomes):
+        end(ExitCode.USAGE)
+    if any(each.outcome == "failed" for each in outcomes):
+        end(ExitCode.DENIED)

@@ -19,5 +19,5 @@ def dev(host: str, port: int, project: Path) -> None:
     from torghut_assets.dev import run_dev
     from torghut_runtime.settings import load_settings
 
-    if run_dev(load_settings(), project=project.resolve(), host=host, port=port):
+    if run_dev(load_settings(), project=project.resolve(), host=host, port=port, say=click.echo):
         end(ExitCode.FAILURE)

@@ -1,7 +1,8 @@
 """``torghut lane``: the whole way from data to verdict, without a Dagster process."""
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
 import click
 
@@ -18,6 +19,26 @@ def lane() -> None:
     """Judge a candidate: research, gates, decision, patch."""
 
 
+def _data_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The options that say which data and strategies are looked at."""
+    for option in reversed(
+        (
+            path_option("--signals", help="Signals, JSON list or NDJSON. Either this or --bars."),
+            path_option("--bars", help="Bars, Parquet or CSV, from which the signals are computed."),
+            click.option("--timeframe", help="Timeframe of the bars; inferred when left out."),
+            path_option("--strategy-config", required=True, help="Strategies, YAML or JSON."),
+            path_option("--research", help="Research settings; config/research.yaml when left out."),
+        )
+    ):
+        function = option(function)
+    return function
+
+
+def _check_data(signals: Path | None, bars: Path | None) -> None:
+    if (signals is None) == (bars is None):
+        raise click.UsageError("give either --signals or --bars")
+
+
 @lane.command(
     epilog=examples(
         f"torghut lane run --signals tests/fixtures/walkforward_signals.json {_INPUTS}",
@@ -25,14 +46,10 @@ def lane() -> None:
         " --gate-policy config/autonomous-gate-policy.json --output-dir artifacts/daily-momentum --require-promotion",
     )
 )
-@path_option("--signals", help="Signals, JSON list or NDJSON. Either this or --bars.")
-@path_option("--bars", help="Bars, Parquet or CSV, from which the signals are computed.")
-@click.option("--timeframe", help="Timeframe of the bars; inferred when left out.")
-@path_option("--strategy-config", required=True, help="Strategies, YAML or JSON.")
+@_data_options
 @path_option("--gate-policy", required=True, help="Gate policy, JSON or YAML.")
 @path_option("--output-dir", required=True, help="Folder that becomes the bundle.")
 @click.option("--name", help="Candidate name; the slug of the first strategy_id when left out.")
-@path_option("--research", help="Research settings; config/research.yaml when left out.")
 @click.option(
     "--promotion-target",
     type=click.Choice(("shadow", "paper", "live")),
@@ -77,8 +94,7 @@ def run(
 
     Ends with 0 when a verdict was reached, whatever it is. On 1 and 2 the output folder is what it was before.
     """
-    if (signals is None) == (bars is None):
-        raise click.UsageError("give either --signals or --bars")
+    _check_data(signals, bars)
     from torghut_assets.commands.verdict import print_verdict, result_fields
     from torghut_assets.lane import LaneRequest, run_lane
 
@@ -103,4 +119,49 @@ def run(
     else:
         print_verdict(result)
     if require_promotion and not result.decision.promotion_allowed:
+        end(ExitCode.DENIED)
+
+
+@lane.command(
+    epilog=examples(
+        "torghut lane lookahead --bars torghut_assets/sample_data/us5_daily_raw_quandlwiki.parquet"
+        " --strategy-config config/strategies/daily-momentum.yaml"
+    )
+)
+@_data_options
+@json_option
+def lookahead(
+    *,
+    signals: Path | None,
+    bars: Path | None,
+    timeframe: str | None,
+    strategy_config: Path,
+    research: Path | None,
+    as_json: bool,
+) -> None:
+    """Cut the future off at a sample of times and name the first bar and feature that change.
+
+    Ends with 3 when something leaks, with 2 when the data are too short for a single check.
+    """
+    _check_data(signals, bars)
+    from torghut_assets.lane import lookahead_of
+    from torghut_runtime.canonical import utc_text
+    from torghut_runtime.errors import InputError
+
+    with progress() as listen:
+        found = lookahead_of(signals, bars, timeframe, strategy_config, research, listen)
+    if found.detected is None:
+        raise InputError("too short for a single test window, so nothing could be checked", file=signals or bars)
+    if as_json:
+        print_json(found)
+    elif found.first_leak is None:
+        click.echo(f"no lookahead: nothing changed at {found.checked_points} points at which the future was cut off")
+    else:
+        leak = found.first_leak
+        what = "a decision" if leak.feature is None else f"feature {leak.feature}"
+        click.echo(
+            f"lookahead: {what} of {leak.symbol} at {utc_text(leak.event_ts)} changes "
+            f"when the data end at {utc_text(leak.cut_off_at)}"
+        )
+    if found.detected:
         end(ExitCode.DENIED)

@@ -1,7 +1,7 @@
 """How a verdict is told: as a table for people, as fields for programs. Both say what the decision says, no more."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import click
 
@@ -10,8 +10,10 @@ from torghut_runtime.command_line import print_table
 if TYPE_CHECKING:
     from torghut_assets.gates.engine import RuleRecord
     from torghut_assets.lane import LaneResult
+    from torghut_assets.promotion.decision import PromotionDecision
 
 _COLUMNS = ("rule", "observed", "must be", "threshold", "verdict", "reason")
+_WIDEST = 24
 _SIGNS = {"<=": "≤", ">=": "≥"}
 
 
@@ -31,9 +33,18 @@ def print_decision(result: "LaneResult") -> None:
     click.secho(f"{decision.name}: {decision.action} for {decision.promotion_target}", bold=True, nl=False)
     click.echo(f" (recommended mode: {mode}; run {decision.run_id})")
     _print_list("denied because", decision.reasons)
-    _print_list("waived", [f"{w.rule_id} until {w.until} by {w.approver}: {w.reason}" for w in decision.waivers])
+    _print_list("waived", _waived(decision))
     _print_list("note", result.evaluation.notes)
     click.echo(f"  bundle: {result.output_dir}")
+
+
+def _waived(decision: "PromotionDecision") -> list[str]:
+    """Waivers with the same reason on one line."""
+    rules: dict[str, list[str]] = {}
+    for waiver in decision.waivers:
+        text = f"{waiver.reason} (until {waiver.until}, by {waiver.approver})"
+        rules.setdefault(text, []).append(waiver.rule_id)
+    return [f"{text}: {', '.join(ids)}" for text, ids in rules.items()]
 
 
 def _print_list(title: str, lines: Sequence[str]) -> None:
@@ -55,6 +66,11 @@ def _row(record: "RuleRecord") -> tuple[object, ...]:
 
 
 def _value(value: object) -> object:
+    if isinstance(value, list | tuple):
+        items = [str(item) for item in cast("Sequence[object]", value)]
+        return ", ".join(items) if len(items) <= 1 else f"{len(items)} of them"
+    if isinstance(value, str) and len(value) > _WIDEST:
+        return f"{value[:_WIDEST]}…"
     return f"{value:.6g}" if isinstance(value, float) else value
 
 

@@ -12,7 +12,7 @@ from torghut_assets.check_specs import candidate_check
 from torghut_assets.gates.evaluation import GateEvaluation, GateSummary
 from torghut_assets.gates.rule import GATES, TARGETS
 from torghut_assets.keys import GATE_EVALUATION
-from torghut_assets.presentation import rule_table
+from torghut_assets.presentation import denial_metadata, denials, rule_table
 from torghut_assets.resources import ProjectResource
 
 
@@ -27,10 +27,10 @@ def gate_passes(evaluation: GateEvaluation, gate: GateSummary) -> bool:
 def gate_result(evaluation: GateEvaluation, gate: GateSummary, tear_sheet: str) -> dg.AssetCheckResult:
     """Dagster's form of one gate's verdict."""
     own = [record for record in evaluation.records if record.gate_id == gate.gate_id]
-    denying = [record for record in own if record.denies]
     passed = gate_passes(evaluation, gate)
-    if denying:
-        description = "; ".join(f"{record.rule_id}: {record.reason_code}" for record in denying)
+    against = denials(own)
+    if against:
+        description = against
     elif not passed:
         description = f"not required for {evaluation.promotion_target}; a higher target would be denied"
     else:
@@ -42,6 +42,7 @@ def gate_result(evaluation: GateEvaluation, gate: GateSummary, tear_sheet: str) 
         severity=dg.AssetCheckSeverity.ERROR if gate.required else dg.AssetCheckSeverity.WARN,
         description=description,
         metadata={
+            **denial_metadata(own),
             "rules": rule_table(own),
             "waived_or_warned": ", ".join(gate.warnings) or "none",
             "promotion_target": evaluation.promotion_target,

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from torghut_assets.gates.evidence import CandidateState, Drill, Drills, Facts, RollbackTarget, Trials
 from torghut_assets.gates.policy import ROLLBACK_CHECKS
 from torghut_assets.promotion.configmap import source_digest
-from torghut_assets.research import records
+from torghut_assets.research import records, trial_records
 from torghut_assets.research.candidate import CandidateSpec
 from torghut_assets.research.walkforward import WalkforwardReport, sharpe_variance
 from torghut_runtime.canonical import canonical_value
@@ -53,13 +53,13 @@ def _trials_on_record(connection: sa.Connection, walkforward: WalkforwardReport)
     first, last = walkforward.span_first, walkforward.span_last
     if first is None or last is None:
         return Trials(count=0, sharpe_variance=None)
-    key = records.TrialKey(
+    key = trial_records.TrialKey(
         walkforward.trial_family, walkforward.trial_timeframe, walkforward.trial_symbols, first, last
     )
-    records.record_trials(
+    trial_records.record_trials(
         connection,
         [
-            records.TrialRecord(
+            trial_records.TrialRecord(
                 key.family,
                 key.timeframe,
                 key.symbols,
@@ -72,7 +72,7 @@ def _trials_on_record(connection: sa.Connection, walkforward: WalkforwardReport)
             for trial in walkforward.trials
         ],
     )
-    found = records.trials_on_record(connection, key)
+    found = trial_records.trials_on_record(connection, key)
     return Trials(count=found.count, sharpe_variance=found.sharpe_variance)
 
 

@@ -178,15 +178,15 @@ def judge(
 def conclude(rule: Rule, policy: GatePolicy, target: Target, seen: Observation, finding: Finding) -> Judgement:
     """Turn a finding into the record for ``target``: severity, waiver and remarks.
 
-    A waiver covers what would deny. It never hides a mere warning, and a measured abstention that it covers still
-    degrades, because somebody's signature makes the intervals no narrower.
+    A waiver covers what would deny the target. It never hides a mere warning, and a measured abstention that it covers
+    still degrades, because somebody's signature makes the intervals no narrower.
     """
     required = target in rule.required_for
     status, note = finding.status, finding.note
     severity: Severity = "error" if required and finding.denies else "warning"
     action = finding.action
     waiver = policy.for_target(target).waiver(rule.rule_id)
-    if waiver is not None and status in UNMET and finding.denies:
+    if waiver is not None and status in UNMET and severity == "error":
         action = "degrade" if action is not None and status == "fail" else None
         status, severity = "waived", "warning"
         waived = f"waived until {waiver.until.isoformat()} by {waiver.approver}: {waiver.reason}"

@@ -8,7 +8,7 @@ the facts are collected is not this module's business.
 from datetime import UTC, datetime
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictBool
 
 from torghut_assets.gates.rule import Target
 
@@ -42,7 +42,7 @@ class Drill(_Fact):
     """The newest run of one drill."""
 
     record_id: str
-    passed: bool
+    passed: StrictBool
     completed_at: Moment | None
 
 
@@ -110,8 +110,8 @@ class Drift(_Fact):
 class CandidateState(_Fact):
     """Where the candidate stands among its like; a null field is unknown."""
 
-    paused: bool | None = None
-    superseded: bool | None = None
+    paused: StrictBool | None = None
+    superseded: StrictBool | None = None
 
 
 class RollbackTarget(_Fact):

@@ -8,23 +8,39 @@ business.
 import difflib
 from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, time, timedelta
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal, cast
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from torghut_assets.gates.retired import successor
 from torghut_assets.gates.rule import Target
 from torghut_assets.gates.rules import RULES_BY_ID
-from torghut_assets.gates.strict_text import parse_text
-from torghut_runtime.canonical import SIGNIFICANT_DIGITS, digest
+from torghut_assets.gates.strict_values import (
+    Boolean,
+    Count,
+    NotNegative,
+    Number,
+    Ratio,
+    Share,
+    date_or_time,
+    decimal_limit,
+)
+from torghut_assets.strict_text import parse_text
+from torghut_runtime.canonical import digest
 from torghut_runtime.errors import InputError
 from torghut_runtime.strategies.catalog import explain
-
-LARGEST_MAGNITUDE = 30
-"""Decimal places before or after the point beyond which a limit is a slip of the keyboard."""
 
 Stricter = Literal["lower", "higher", "true"]
 RollbackCheck = Literal["killSwitchDryRunPassed", "gitopsRevertDryRunPassed", "strategyDisableDryRunPassed"]
@@ -34,40 +50,6 @@ ROLLBACK_CHECKS: Mapping[RollbackCheck, str] = {
     "strategyDisableDryRunPassed": "strategy_disable",
 }
 """Names of the rollback checks and of the drills in ``gates/evidence.json`` that prove them."""
-
-
-def _decimal(value: object) -> object:
-    if value is None or isinstance(value, Decimal):
-        number = value
-    elif isinstance(value, bool) or not isinstance(value, int | float | str):
-        raise ValueError(f"must be a number, or a number in quotes, was {value!r}")
-    else:
-        try:
-            number = Decimal(str(value).strip())
-        except InvalidOperation:
-            raise ValueError(f"must be a number, or a number in quotes, was {value!r}") from None
-    if number is not None and not number.is_finite():
-        raise ValueError(f"must be finite, was {value!r}")
-    if number is not None and len(number.normalize().as_tuple().digits) > SIGNIFICANT_DIGITS:
-        raise ValueError(f"must have at most {SIGNIFICANT_DIGITS} significant digits, was {value!r}")
-    if number and abs(number.adjusted()) > LARGEST_MAGNITUDE:
-        raise ValueError(f"must lie between 1e-{LARGEST_MAGNITUDE} and 1e{LARGEST_MAGNITUDE}, was {value!r}")
-    return number
-
-
-def _whole(value: object) -> object:
-    number = _decimal(value)
-    if isinstance(number, Decimal):
-        if number != number.to_integral_value():
-            raise ValueError(f"must be a whole number, was {value!r}")
-        return int(number)
-    return number
-
-
-def _boolean(value: object) -> object:
-    if isinstance(value, bool):
-        return value
-    raise ValueError(f"must be true or false without quotes, was {value!r}")
 
 
 def _tuple(value: object) -> object:
@@ -87,26 +69,8 @@ def _required(text: str) -> Any:
     return Field(default=True, description=text, json_schema_extra={"stricter": "true"})
 
 
-Number = Annotated[Decimal | None, BeforeValidator(_decimal)]
-Ratio = Annotated[Annotated[Decimal, Field(ge=0, le=1)] | None, BeforeValidator(_decimal)]
-NotNegative = Annotated[Annotated[Decimal, Field(ge=0)] | None, BeforeValidator(_decimal)]
-Count = Annotated[int | None, BeforeValidator(_whole)]
-Boolean = Annotated[bool, BeforeValidator(_boolean)]
-
-
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
-
-
-def _date_or_time(value: object) -> object:
-    if isinstance(value, str):
-        try:
-            return datetime.fromisoformat(value) if "T" in value or " " in value else date.fromisoformat(value)
-        except ValueError:
-            raise ValueError(f"must be a date, or a time with its zone, was {value!r}") from None
-    if not isinstance(value, date):
-        raise ValueError(f"must be a date, or a time with its zone, was {value!r}")
-    return value
 
 
 class Waiver(_Strict):
@@ -114,7 +78,7 @@ class Waiver(_Strict):
 
     rule_id: str
     reason: Annotated[str, Field(min_length=1, pattern=r"\S")]
-    until: Annotated[datetime | date, BeforeValidator(_date_or_time)] = Field(
+    until: Annotated[datetime | date, BeforeValidator(date_or_time)] = Field(
         description="last day (UTC) on which it holds, or the moment at which it ends"
     )
     approver: Annotated[str, Field(min_length=1, pattern=r"\S")]
@@ -147,6 +111,10 @@ _LIVE_OVERRIDES: dict[str, Any] = {
     "gate1_max_spa_pvalue": Decimal("0.05"),
     "gate2_max_drawdown_fraction": Decimal("0.10"),
 }
+
+
+_ALONE: Mapping[str, bool] = {"alone": True}
+"""Context of a single limit, which says nothing about its neighbours."""
 
 
 class GatePolicy(_Strict):
@@ -200,7 +168,7 @@ class GatePolicy(_Strict):
     gate6_min_return_over_drawdown: Number = _limit("0", "higher", "return over largest drawdown")
     gate6_min_confidence_samples: Count = _count(30, "higher", "round trips")
 
-    gate7_target_coverage: Annotated[Annotated[Decimal, Field(gt=0, lt=1)], BeforeValidator(_decimal)] = Field(
+    gate7_target_coverage: Annotated[Annotated[Decimal, Field(gt=0, lt=1)], BeforeValidator(decimal_limit)] = Field(
         default=Decimal("0.90"), description="coverage that the prediction intervals aim at"
     )
     gate7_max_coverage_error_pass: Ratio = _limit("0.03", "lower", "above: degrade")
@@ -211,7 +179,7 @@ class GatePolicy(_Strict):
     gate7_shift_score_fail: Ratio = _limit("0.95", "lower", "from here: fail")
     gate7_max_interval_width_pass: NotNegative = _limit("4.0", "lower", "above: degrade; standard deviations")
     gate7_max_interval_width_degrade: NotNegative = _limit("6.0", "lower", "above: abstain; standard deviations")
-    gate7_degrade_size_multiplier: Annotated[Annotated[Decimal, Field(ge=0, le=1)], BeforeValidator(_decimal)] = Field(
+    gate7_degrade_size_multiplier: Share = Field(
         default=Decimal("0.5"), description="factor on the patch's caps when the action is degrade"
     )
 
@@ -270,13 +238,15 @@ class GatePolicy(_Strict):
             if key not in STRICTER:
                 raise ValueError(f"{key!r} is no limit that live can have of its own{_nearest(key, STRICTER)}")
             try:
-                typed[key] = getattr(cls.model_validate({key: value}), key)
+                typed[key] = getattr(cls.model_validate({key: value}, context=_ALONE), key)
             except ValidationError as error:
                 raise ValueError(f"{key} {explain(error, cls)[0]}") from None
         return typed
 
     @model_validator(mode="after")
-    def _consistent(self) -> "GatePolicy":
+    def _consistent(self, info: ValidationInfo) -> "GatePolicy":
+        if info.context is _ALONE:
+            return self
         ladders = (
             ("gate7_max_coverage_error_pass", "gate7_max_coverage_error_degrade", "gate7_max_coverage_error_abstain"),
             ("gate7_shift_score_degrade", "gate7_shift_score_abstain", "gate7_shift_score_fail"),

@@ -8,7 +8,7 @@ from torghut_assets.gates.policy import load_policy
 from torghut_assets.gates.rule import GATES, REPORT
 from torghut_assets.gates.rules import GATE_RULES
 from torghut_assets.keys import SIGNALS
-from torghut_assets.presentation import rule_table
+from torghut_assets.presentation import denial_metadata, denials, rule_table
 from torghut_assets.research.report import quality_section
 from torghut_assets.research.strategies import load_strategies
 from torghut_assets.resources import ProjectResource
@@ -35,13 +35,14 @@ def signals_check(
         for rule in GATE_RULES
         if rule.gate_id == _GATE.gate_id
     ]
-    open_rules = [f"{record.rule_id}: {record.reason_code}" for record in records if record.denies]
+    against = denials(records)
     return dg.AssetCheckResult(
         check_name=_GATE.gate_id,
         asset_key=SIGNALS,
-        passed=not open_rules,
-        description="; ".join(open_rules) or "the data can be trusted",
+        passed=not against,
+        description=against or "the data can be trusted",
         metadata={
+            **denial_metadata(records),
             "rules": rule_table(records),
             "promotion_target": registration.promotion_target,
             "policy_sha256": policy.digest,

@@ -16,6 +16,7 @@ from torghut_runtime.errors import InputError
 Entry = Mapping[str, Any]
 _Edit = tuple[int, int, str]
 _ODD = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
+"""Characters that are line breaks to one reader and text to another, or that YAML does not print."""
 
 
 def merge_entries(text: str, entries: Sequence[Entry], *, file: str | None = None) -> str:
@@ -188,8 +189,9 @@ def _is_flow(node: yaml.Node) -> bool:
 
 
 def _block(entry: Entry, column: int) -> str:
-    dumped = yaml.safe_dump([dict(entry)], sort_keys=False, default_flow_style=False, allow_unicode=True, width=10**6)
-    return "".join(f"{' ' * column}{line}\n" if line else "\n" for line in dumped.splitlines())
+    plain = _ODD.search(json.dumps(entry, ensure_ascii=False)) is None
+    dumped = yaml.safe_dump([dict(entry)], sort_keys=False, default_flow_style=False, allow_unicode=plain, width=10**6)
+    return "".join(f"{' ' * column}{line}\n" if line else "\n" for line in dumped.removesuffix("\n").split("\n"))
 
 
 def _flow(value: object) -> str:

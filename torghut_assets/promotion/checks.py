@@ -4,24 +4,18 @@ They observe what is stored, never block and change nothing. How the reports are
 ``readiness`` and ``decision``.
 """
 
-from collections.abc import Sequence
-
 import dagster as dg
 
 from torghut_assets.check_specs import candidate_check
-from torghut_assets.gates.engine import RuleRecord
 from torghut_assets.gates.rule import READINESS as READINESS_GATE
 from torghut_assets.keys import DECISION, PREREQUISITES, READINESS
-from torghut_assets.presentation import reasons_list, rule_table
+from torghut_assets.presentation import denial_metadata, denials, reasons_list, rule_table
 from torghut_assets.promotion.decision import PromotionDecision
 from torghut_assets.promotion.prerequisites import PromotionPrerequisites
 from torghut_assets.promotion.readiness import RollbackReadiness
 from torghut_assets.resources import ProjectResource
 
-
-def _open_rules(records: Sequence[RuleRecord]) -> str:
-    open_rules = [f"{record.rule_id}: {record.reason_code}" for record in records if record.denies]
-    return "; ".join(open_rules) or "nothing speaks against promotion"
+NOTHING_AGAINST = "nothing speaks against promotion"
 
 
 @dg.multi_asset_check(
@@ -35,8 +29,12 @@ def prerequisites_check(report: PromotionPrerequisites) -> dg.AssetCheckResult:
         check_name="promotion_prerequisites",
         asset_key=PREREQUISITES,
         passed=report.passed,
-        description=_open_rules(report.records),
-        metadata={"rules": rule_table(report.records), "run_id": report.run_id},
+        description=denials(report.records) or NOTHING_AGAINST,
+        metadata={
+            **denial_metadata(report.records),
+            "rules": rule_table(report.records),
+            "run_id": report.run_id,
+        },
     )
 
 
@@ -53,8 +51,12 @@ def readiness_check(report: RollbackReadiness) -> dg.AssetCheckResult:
         asset_key=READINESS,
         passed=report.passed,
         severity=dg.AssetCheckSeverity.ERROR if required else dg.AssetCheckSeverity.WARN,
-        description=_open_rules(report.records),
-        metadata={"rules": rule_table(report.records), "run_id": report.run_id},
+        description=denials(report.records) or NOTHING_AGAINST,
+        metadata={
+            **denial_metadata(report.records),
+            "rules": rule_table(report.records),
+            "run_id": report.run_id,
+        },
     )
 
 
@@ -76,6 +78,7 @@ def decision_check(decision: PromotionDecision, project: ProjectResource) -> dg.
             "recommended_mode": decision.recommended_mode or "none",
             "reasons": reasons_list(decision.reasons),
             "waived": ", ".join(waiver.rule_id for waiver in decision.waivers) or "none",
+            **denial_metadata(decision.records),
             "rules_in_time": rule_table(decision.records),
             "policy_sha256": decision.policy.sha256,
             "run_id": decision.run_id,

@@ -5,13 +5,14 @@ live here; what the numbers do is told where they are used (simulation, folds, w
 """
 
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from torghut_assets.strict_text import read_mapping
 from torghut_runtime.errors import InputError
 from torghut_runtime.risk.costs import CostModel
+from torghut_runtime.strategies.catalog import explain
 
 Objective = Literal["sharpe_annualized", "net_pnl", "return_over_drawdown"]
 
@@ -66,26 +67,12 @@ def load_settings(path: Path | None) -> ResearchSettings:
     """Read research settings; without a path the defaults hold.
 
     Raises:
-        InputError: unreadable file, unknown key or value out of range; names file and field.
+        InputError: unreadable file, unknown or repeated key, or a value out of range; names file and field.
     """
     if path is None:
         return ResearchSettings()
     try:
-        content: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"cannot be read: {error}", file=path) from error
-    except yaml.YAMLError as error:
-        raise InputError(f"is not YAML: {' '.join(str(error).split())}", file=path) from error
-    if not isinstance(content, dict | None):
-        raise InputError("must hold a mapping of settings", file=path)
-    return parse_settings(cast("dict[str, Any]", content or {}), file=path)
-
-
-def parse_settings(content: dict[str, Any], *, file: Path | None = None) -> ResearchSettings:
-    """Validate settings that were already parsed from YAML or JSON."""
-    try:
-        return ResearchSettings.model_validate(content)
+        return ResearchSettings.model_validate(read_mapping(path))
     except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"])
-        raise InputError(first["msg"], file=file, field=field or None) from None
+        message, field = explain(error, ResearchSettings)
+        raise InputError(message, file=path, field=field) from None

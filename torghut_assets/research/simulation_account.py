@@ -36,6 +36,9 @@ MARK, HELD, NET_HELD, TAKEN, LAST_ROW = range(5)
 # reference price, next order of the slot, quantity and notional of earlier fills
 O_STRATEGY, O_SIDE, O_LEFT, O_EXIT, O_ROW, O_FIRST, O_PRICE, O_NEXT, O_FILLED_QTY, O_FILLED_NOTIONAL = range(10)
 
+_HALVINGS = 64
+"""More than a float64 has bits, so that the last share and the last cent are found."""
+
 
 class Book(NamedTuple):
     """Everything that belongs to the account."""
@@ -72,7 +75,7 @@ def mark(book: Book, symbol: int, price: float) -> None:
 
 @kernel(void(BOOK))
 def sum_again(book: Book) -> None:
-    """Recompute the exposures from scratch, so that rounding does not accumulate over a long history."""
+    """Recompute the exposures from scratch, so that rounding neither accumulates nor outlives a position."""
     gross = 0.0
     net = 0.0
     for symbol in range(book.symbols.shape[0]):
@@ -106,6 +109,8 @@ def book_fill(book: Book, slot: int, symbol: int, signed_qty: float, price: floa
     book.account[GROSS] += grown * price
     book.account[NET] += signed_qty * price
     book.account[CASH] -= signed_qty * price + cost[0] + cost[1] + cost[2] + cost[3]
+    if book.symbols[symbol, HELD] == 0.0:
+        sum_again(book)  # a flat account has no exposure, not even one of rounding
 
 
 @kernel(void(BOOK, int64, int64, int64))
@@ -201,21 +206,32 @@ def affordable(
 ) -> float:
     """The quantity up to ``wanted`` that the cash at hand pays for, costs included; ``cost`` holds its costs.
 
-    Sales need no cash. ``lot`` is 1 for whole shares and 0 for fractions.
+    Sales need no cash. ``lot`` is 1 for whole shares and 0 for fractions. What an order costs grows with the quantity,
+    but not in proportion (minimum commission, impact), so the most that is affordable is found by halving.
     """
-    qty = wanted
+    if wanted <= 0.0:
+        return 0.0
     is_sell = book.orders[order, O_SIDE] < 0.0
     filled_qty = book.orders[order, O_FILLED_QTY]
     filled_notional = book.orders[order, O_FILLED_NOTIONAL]
-    while qty > 0.0:
+    enough, too_much, qty = 0.0, wanted, wanted
+    for _ in range(_HALVINGS):
         fill_costs(
             costs, qty, price, is_sell, half_spread, volume, max_participation, filled_qty, filled_notional, cost
         )  # fmt: skip
-        total = qty * price + cost[0] + cost[1] + cost[2] + cost[3]
-        missing = total - book.account[CASH]
-        if is_sell or missing <= 0.0:
-            return qty
-        # costs grow faster than the quantity, so their mean per share gives up enough, and hardly too much
-        less = min(qty, max(missing * qty / total, qty * 1e-12))
-        qty = qty - less if lot == 0.0 else np.floor(qty - less)
-    return 0.0
+        if is_sell or qty * price + cost[0] + cost[1] + cost[2] + cost[3] <= book.account[CASH]:
+            enough = qty
+            if qty == wanted:
+                return qty
+        else:
+            too_much = qty
+        qty = (enough + too_much) / 2.0
+        if lot != 0.0:
+            qty = np.floor(qty)
+        if qty <= enough or qty >= too_much:
+            break
+    if enough > 0.0:
+        fill_costs(
+            costs, enough, price, is_sell, half_spread, volume, max_participation, filled_qty, filled_notional, cost
+        )  # fmt: skip
+    return enough

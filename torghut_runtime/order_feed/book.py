@@ -176,6 +176,8 @@ class OrderBook:
     def _hold(self, client: ClientRef) -> None:
         account, client_order_id = client
         bearers = self._bearers[client]
+        if len(bearers) == 1 and client in self._holders:
+            return
         own = [each for each in bearers if self._orders[account, each].client_order_id == client_order_id]
         holder = min(own or bearers, key=lambda each: (self._orders[account, each].first_ns, each))
         former = self._holders.get(client)

@@ -74,7 +74,8 @@ def fill_costs(
     of the trading activity fee hold per order: a fill is charged what the order owes with it less what it owed before.
 
     Impact is linear in the share of the bar's volume that the fill takes. Where the volume is unknown the fill counts
-    as ``max_participation`` of it, and where nothing was traded as all of it.
+    as ``max_participation`` of it. No fill is more than all of it: what a window's end closes on a bar that traded
+    less, or nothing, counts as its whole volume.
     """
     notional = qty * price
     assumed = 0.0
@@ -85,7 +86,7 @@ def fill_costs(
     if np.isnan(volume):
         participation = max_participation
         assumed = 1.0
-    elif volume <= 0.0:
+    elif qty > volume:
         participation = 1.0
         assumed = 1.0
     else:

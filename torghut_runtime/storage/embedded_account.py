@@ -15,6 +15,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -92,22 +93,21 @@ def account_for(data: Path) -> Account:
 
 
 def place_for(folder: Path, account: Account) -> Path:
-    """``folder``, made when it is missing; a symbolic link to a reachable place where ``account`` cannot enter it.
+    """``folder``, made when it is missing: a symbolic link to another place where ``account`` cannot enter its parent.
 
     Raises:
         StoreUnavailableError: the folder cannot be made.
     """
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        if not folder.is_symlink():
-            folder.mkdir(exist_ok=True)
-            if account.reaches(folder):
-                return folder
-            folder.rmdir()
+        if not account.reaches(folder.parent):
             name = hashlib.sha256(os.fsencode(folder)).hexdigest()[:16]
-            folder.symlink_to(_roots_place(folder) / name)
+            with suppress(FileExistsError):
+                folder.symlink_to(_roots_place(folder) / name)
         place = Path(os.path.realpath(folder))
         place.mkdir(parents=True, exist_ok=True)
+        if account.uid is not None:
+            place.chmod(0o755)  # its own user enters it, whatever our umask; what is in it is closed
         return place
     except OSError as error:
         raise StoreUnavailableError(f"{folder} cannot be made: {error.strerror}; set TORGHUT_HOME or DB_DSN") from error

@@ -8,18 +8,18 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 from feed_database import counters, rows, stored_state
+from feed_settings import feed_settings
 from memory_log import MemoryLog, MemoryTopic
 from order_messages import envelope, history, payload
 
 from torghut_runtime.order_feed.ingestor import IngestReport, Limits, OrderFeedIngestor
 from torghut_runtime.order_feed.session import ingest_engine
-from torghut_runtime.settings import Settings
 
 END = Limits(until_end=True)
 
 
 def driver(dsn: str, topic: MemoryTopic, name: str = "one", *, batch: int = 200, **options: Any) -> OrderFeedIngestor:
-    settings = Settings(order_feed_batch_size=batch, order_feed_auto_offset_reset=options.pop("reset", "earliest"))
+    settings = feed_settings(order_feed_batch_size=batch, order_feed_auto_offset_reset=options.pop("reset", "earliest"))
     options.setdefault("sleep", lambda seconds: None)
     return OrderFeedIngestor(settings, ingest_engine(dsn), MemoryLog(topic), name, **options)
 

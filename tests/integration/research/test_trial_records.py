@@ -7,7 +7,7 @@ from datetime import date, timedelta
 import pytest
 import sqlalchemy as sa
 
-from torghut_assets.research.records import TrialKey, TrialRecord, TrialsOnRecord, record_trials, trials_on_record
+from torghut_assets.research.trial_records import TrialKey, TrialRecord, TrialsOnRecord, record_trials, trials_on_record
 from torghut_runtime.canonical import digest
 
 FIRST, LAST = date(2025, 1, 1), date(2025, 4, 10)  # 100 days, both ends counted

@@ -10,6 +10,7 @@ from promotion_world import ABSENT, CODE, World, policy, waiver
 
 from torghut_assets.gates.engine import Document, Documents, RuleRecord, judge
 from torghut_assets.gates.evaluation import GateEvaluation, denial_reasons, evaluate_gates, run_id_of, same_verdict
+from torghut_assets.gates.observation import resolve
 from torghut_assets.gates.policy import STRICTER, GatePolicy
 from torghut_assets.gates.rule import EVIDENCE, REPORT, SPEC, TARGETS, Target
 from torghut_assets.gates.rules import GATE_RULES, RULES_BY_ID
@@ -344,6 +345,22 @@ class TestIdentity:
 
 
 class TestObservation:
+    @pytest.mark.parametrize(
+        ("pointer", "value"),
+        [
+            ("", {"a": [{"b/c": 1, "d~e": 2}]}),
+            ("/a/0/b~1c", 1),
+            ("/a/0/d~0e", 2),
+            ("/a/1", None),
+            ("/a/-1", None),
+            ("/a/b", None),
+            ("/a/0/b~1c/x", None),
+            ("/x", None),
+        ],
+    )
+    def test_pointers_are_those_of_rfc_6901(self, pointer: str, value: object) -> None:
+        assert resolve({"a": [{"b/c": 1, "d~e": 2}]}, pointer) == value
+
     def judged(self, value: object) -> RuleRecord:
         report = Document.of(REPORT, {"performance": {"cost_bps": value}})
         return judge(RULES_BY_ID["2.cost_bps"], policy(), Documents([report]), "paper").record

@@ -368,6 +368,11 @@ class TestLive:
         assert error.field == "live_overrides"
         assert f"'{key}' is no limit that live can have of its own" in error.message
 
+    def test_overrides_of_a_band_are_not_held_against_the_general_limits(self) -> None:
+        bands = {"gate7_shift_score_degrade": 0.1, "gate7_shift_score_abstain": 0.2, "gate7_shift_score_fail": 0.3}
+        live = policy(live_overrides=bands).for_target("live")
+        assert [float(getattr(live, key)) for key in bands] == [0.1, 0.2, 0.3]
+
     def test_an_override_is_typed_like_its_key(self) -> None:
         assert "gate1_max_pbo must be a number" in str(refusal({"live_overrides": {"gate1_max_pbo": "low"}}))
         assert "true or false" in str(refusal({"live_overrides": {"gate1_require_min_track_record": "true"}}))

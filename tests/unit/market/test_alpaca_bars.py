@@ -210,6 +210,13 @@ def test_a_torn_cache_file_is_fetched_anew(upstream: Upstream, tmp_path: Path) -
     assert len(upstream.seen) == 2
 
 
+def test_a_cache_that_cannot_be_written_is_named(upstream: Upstream, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    upstream.script = pages(({"AAPL": [bar("2024-01-02")]}, None))
+    with pytest.raises(InputError, match="cannot be written"):
+        fetch(upstream, tmp_path / "file", symbols=("AAPL",))
+
+
 def test_a_rate_limit_waits_as_long_as_it_is_told(upstream: Upstream, tmp_path: Path) -> None:
     waits: list[float] = []
     upstream.script = [status(429, Retry_After="7"), status(429, Retry_After="99999"), *pages(({}, None))]

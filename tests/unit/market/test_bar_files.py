@@ -10,8 +10,9 @@ import pytest
 
 from torghut_runtime.errors import InputError
 from torghut_runtime.market.bars import bars_from_frame, read_bars
+from torghut_runtime.market.features import compute_features
 from torghut_runtime.market.frame import BASE_SCHEMA
-from torghut_runtime.market.signals import signals_from_bars
+from torghut_runtime.market.signals import features_of_bars, signals_from_bars
 
 SHARED = Path(__file__).parents[3].parent / "shared" / "data"
 HEADER = "symbol,ts,open,high,low,close,volume"
@@ -286,3 +287,28 @@ def test_bars_that_overlap_in_the_given_timeframe_are_refused_with_their_row() -
     assert (raised.value.row, raised.value.field) == (3, "ts")
     with pytest.raises(InputError, match="unknown timeframe '2Min'"):
         bars_from_frame(table, "2Min")
+
+
+def test_columns_of_another_kind_are_refused_by_name() -> None:
+    with pytest.raises(InputError, match="must hold times or dates, holds Int64") as raised:
+        bars_from_frame(daily([1, 2]))
+    assert raised.value.field == "ts"
+    with pytest.raises(InputError, match="must hold numbers, holds Boolean") as raised:
+        bars_from_frame(daily([date(2024, 1, 2)], volume=True), "1Day")
+    assert raised.value.field == "volume"
+
+
+def test_a_pipeline_of_features_must_return_the_rows_it_was_given() -> None:
+    bars = bars_from_frame(daily([date(2024, 1, 2), date(2024, 1, 3)]))
+    with pytest.raises(InputError, match="must return the 2 rows it was given"):
+        signals_from_bars(bars, lambda frame: compute_features(frame).head(1))
+    with pytest.raises(InputError, match="without rsi14"):
+        signals_from_bars(bars, lambda frame: compute_features(frame).drop("rsi14"))
+
+
+def test_features_of_truncated_bars_are_those_of_the_past_alone() -> None:
+    bars = bars_from_frame(daily([date(2024, 1, 2), date(2024, 1, 3)]))
+    first = bars.frame["event_ts"][0]
+    assert features_of_bars(bars, first).height == 1
+    assert features_of_bars(bars, first - timedelta(seconds=1)).height == 0
+    assert features_of_bars(bars, None).height == 2

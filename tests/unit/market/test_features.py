@@ -7,6 +7,7 @@ import pytest
 
 from torghut_runtime.market.bars import bars_from_frame
 from torghut_runtime.market.features import (
+    FEATURE_WARMUP_BARS,
     FEATURES,
     QUALITY_FLAGS,
     REGIME_LABELS,
@@ -69,6 +70,7 @@ def test_a_feature_begins_at_the_bar_that_completes_its_window(feature: str, fir
     values = daily([100.0 + index % 7 for index in range(40)])[feature].to_numpy()
     assert np.isnan(values[: first_bar - 1]).all()
     assert np.isfinite(values[first_bar - 1 :]).all()
+    assert FEATURE_WARMUP_BARS[feature] == first_bar - 1
 
 
 def test_averages_are_seeded_with_the_simple_mean() -> None:

@@ -1,5 +1,6 @@
 """Patching a ConfigMap file in place and back: byte for byte, and whatever moment the process ends at."""
 
+import os
 import subprocess
 import sys
 import textwrap
@@ -105,6 +106,21 @@ def test_mode_and_link_stay_and_git_sees_only_the_configmap(configmap: Path, tmp
     assert listed == "?? configmap.yaml\n"
     revert_in_place(link)
     assert link.read_bytes() == SOURCE
+
+
+def test_a_write_that_fails_leaves_nothing_behind(
+    configmap: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    patch = write_patch(tmp_path, SOURCE)
+
+    def full(_descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        apply_in_place(configmap, patch)
+    assert configmap.read_bytes() == SOURCE
+    assert [path for path in configmap.parent.rglob("*") if path.is_file()] == [configmap]
 
 
 KILLED = textwrap.dedent(

@@ -133,6 +133,8 @@ class TestMerging:
             "strategies: []\n",
             "strategies: [] # none yet\n",
             "[]\n",
+            '{"strategies": []}',
+            '{"strategies": null}',
             '{"strategies": [{"name": "a", "strategy_id": "a", "strategy_type": "x"}]}',
             "strategies: [{name: a, strategy_id: a, strategy_type: x}] # flow\n",
             "- name: a\n  strategy_id: a\n  strategy_type: x",
@@ -145,7 +147,13 @@ class TestMerging:
     )
     @pytest.mark.parametrize("strategy_id", ["a", "candidate"])
     def test_every_layout_of_a_catalog_is_understood(self, text: str, strategy_id: str) -> None:
-        new = patch_entry(entry(strategy_id, params={"buy_rsi_threshold": 31.5}, universe_symbols=["ON", "NO"]))
+        new = patch_entry(
+            entry(
+                strategy_id,
+                params={"buy_rsi_threshold": 31.5, "tiny": 1e-05, "huge": 1e16},
+                universe_symbols=["ON", "NO"],
+            )
+        )
         before = catalog_entries(text)
         merged = merge_entries(text, [new])
         expected = [new if each["strategy_id"] == strategy_id else each for each in before]

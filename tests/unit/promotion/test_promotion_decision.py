@@ -192,6 +192,12 @@ class TestWaivers:
         world = World(policy(waivers=[waiver("1.pbo", "2020-01-01")]))
         assert (world.decision.action, world.decision.waivers) == ("promote", ())
 
+    def test_shadow_needs_no_waiver_for_what_only_paper_asks(self) -> None:
+        world = World(policy(waivers=[waiver("1.pbo", "2020-01-01")])).with_(REPORT, "/statistics/pbo", None)
+        assert world.decision.reasons == ("waiver_expired",)
+        shadow = replace(world, target="shadow").decision
+        assert (shadow.action, shadow.waivers, shadow.warnings) == ("hold", (), ("pbo_missing",))
+
     def test_prerequisites_and_readiness_can_be_waived_too(self) -> None:
         waived = ("p.candidate_paused_for_review", "r.rollback_dry_run_stale")
         world = World(policy(waivers=[waiver(each) for each in waived]), now=NOW + timedelta(days=30))
@@ -226,6 +232,11 @@ class TestDrillAge:
         assert world.decision.reasons == ("rollback_dry_run_stale",)
         fewer = policy(rollback_required_checks=["killSwitchDryRunPassed"])
         assert replace(world, policy=fewer).decision.reasons == ()
+
+    def test_a_policy_that_requires_no_drill_asks_for_no_time(self) -> None:
+        world = World(policy(rollback_required_checks=[])).with_(EVIDENCE, "/drills/kill_switch/completed_at", None)
+        assert world.decision.reasons == ()
+        assert {r.rule_id: r.note for r in world.decision.records}["r.rollback_dry_run_stale"] == "no drill required"
 
     def test_a_limit_of_0_hours_is_enforced_and_null_is_none(self) -> None:
         assert World(policy(rollback_dry_run_max_age_hours=0)).decision.reasons == ("rollback_dry_run_stale",)

@@ -113,6 +113,18 @@ def test_a_buy_is_cut_to_the_cash_at_hand_and_cash_never_goes_negative():
     assert result.fills.filter(side="buy").height == 1
 
 
+@pytest.mark.parametrize("fractional", [False, True])
+@pytest.mark.parametrize(("cash", "bought"), [(9.99, 0.0), (10.0, 0.0), (10.01, 0.0), (110.0, 1.0), (1010.0, 10.0)])
+def test_a_minimum_commission_is_paid_before_the_first_share(cash, bought, fractional):
+    frame = minutes("AAPL", [100.0] * 4, signals={0: BUY})
+    free = {"default_half_spread_bps": 0, "impact_bps_at_full_participation": 0, "sec_fee_rate": 0, "taf_per_share": 0}
+    costs = CostModel.model_validate({**free, "commission_minimum": 10.0})
+    result = run(frame, cash=cash, gross_limit=2.0, costs=costs, fractional_shares=fractional, close_out=False)
+    qty = result.fills["qty"].sum()
+    assert qty == pytest.approx(bought if not fractional else max(cash - 10.0, 0.0) / 100.0, abs=1e-12)
+    assert result.closing_cash >= 0
+
+
 def test_exits_at_the_same_open_make_cash_for_entries():
     a = minutes("ZM", [100.0] * 5, signals={0: BUY, 2: EXIT})
     b = minutes("AAPL", [100.0] * 5, signals={2: TARGET}, fractions={2: 0.4})
@@ -224,9 +236,8 @@ def test_stop_and_time_exits_leave_with_their_own_reason():
 
 def test_bars_of_two_timeframes_fill_on_their_own_bars():
     late = minutes("AAPL", [100.0] * 4, signals={0: BUY}, offset=timedelta(seconds=30))
-    result = run(
-        late, minutes("MSFT", [50.0] * 4, signals={0: BUY}), strategies=[scripted(max_notional_per_trade=5000)]
-    )
+    early = minutes("MSFT", [50.0] * 4, signals={0: BUY})
+    result = run(late, early, strategies=[scripted(max_notional_per_trade=5000)])
     assert sorted(result.fills.filter(side="buy")["symbol"].to_list()) == ["AAPL", "MSFT"]
 
 

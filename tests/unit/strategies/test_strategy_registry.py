@@ -418,3 +418,10 @@ def test_tags_are_named_by_their_bits() -> None:
     assert tag_names(("first", "second"), 0b10) == ("second",)
     assert tag_names(("first", "second"), 0b11 + 2.0**40) == ("first", "second", "stop_loss")
     assert tag_names((), 2.0**43) == ("flatten_before_close",)
+
+
+def test_parameters_have_a_schema() -> None:
+    schema = StrategyRegistry.of(Plain).params_schema("plain")
+    assert schema["additionalProperties"] is False
+    assert set(schema["properties"]) == {"level", "flag", "mode", "bars", "qty", "pyramid", "exits"}
+    assert schema["properties"]["level"]["maximum"] == 10

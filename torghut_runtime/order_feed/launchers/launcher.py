@@ -4,11 +4,13 @@ A test that needs more than a broker has says so by the capability's name; it is
 """
 
 import os
+import random
 import signal
 import socket
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal, Protocol
@@ -47,10 +49,16 @@ class BrokerLauncher(Protocol):
 
 
 def free_port() -> int:
-    """A port of 127.0.0.1 that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        return int(probe.getsockname()[1])
+    """A port of 127.0.0.1 that nobody listens on, below the range that clients are given.
+
+    A client that keeps trying a port of that range while nobody listens may connect to itself, and so keep the server
+    from coming back.
+    """
+    while True:
+        port = random.randint(20_000, 32_000)  # noqa: S311 - spreads servers, protects nothing
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind((HOST, port))
+            return port
 
 
 @dataclass

@@ -7,7 +7,7 @@ import json
 import re
 from decimal import Decimal
 from pathlib import Path
-from typing import NoReturn, cast
+from typing import Any, NoReturn, cast
 
 import yaml
 
@@ -26,16 +26,39 @@ for _first in "tf":
     _PlainBooleans.yaml_implicit_resolvers[_first].append(("tag:yaml.org,2002:bool", re.compile(r"^(?:true|false)$")))
 
 
-def parse_text(text: str, path: Path) -> object:
+def read_mapping(path: Path) -> dict[str, Any]:
+    """The mapping that a JSON or YAML file holds; an empty file holds an empty one.
+
+    Raises:
+        InputError: unreadable, not strict JSON/YAML, or no mapping with text keys.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"cannot be read: {error}", file=path) from error
+    content = parse_text(text, path, decimals=False)
+    if content is None:
+        return {}
+    if not isinstance(content, dict) or not all(isinstance(key, str) for key in cast("dict[object, object]", content)):
+        raise InputError("must hold a mapping with text keys", file=path)
+    return cast("dict[str, Any]", content)
+
+
+def parse_text(text: str, path: Path, *, decimals: bool = True) -> object:
     """The content of a JSON or (any other suffix) YAML text.
+
+    Args:
+        text: what the file holds.
+        path: of the file, for its suffix and for messages.
+        decimals: whether fractions in JSON become decimals instead of floats.
 
     Raises:
         InputError: not JSON/YAML, a number that is none, or a key that stands twice.
     """
-    return _parse_json(text, path) if path.suffix.lower() == ".json" else _parse_yaml(text, path)
+    return _parse_json(text, path, decimals) if path.suffix.lower() == ".json" else _parse_yaml(text, path)
 
 
-def _parse_json(text: str, path: Path) -> object:
+def _parse_json(text: str, path: Path, decimals: bool) -> object:
     def unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
         content = dict[str, object]()
         for key, value in pairs:
@@ -48,7 +71,9 @@ def _parse_json(text: str, path: Path) -> object:
         raise InputError(f"holds {name}, which is no number", file=path)
 
     try:
-        return json.loads(text, parse_float=Decimal, parse_constant=no_constant, object_pairs_hook=unique)
+        return json.loads(
+            text, parse_float=Decimal if decimals else float, parse_constant=no_constant, object_pairs_hook=unique
+        )
     except json.JSONDecodeError as error:
         raise InputError(f"is not JSON: {error.msg}, column {error.colno}", file=path, row=error.lineno) from error
     except (ValueError, RecursionError) as error:
