@@ -41,7 +41,7 @@ test-full: $(READY) ## The tests that `make test` leaves out: real Dagster proce
 
 campaign: $(READY) ## Long seeded campaigns and property tests with many more examples
 	$(PYTEST) tests/property -m "not full" --hypothesis-profile=campaign $(ARGS)
-	$(PYTEST) -m campaign $(ARGS)
+	$(PYTEST) --ignore=tests/property -m campaign $(ARGS)
 
 lint: $(READY) ## Style, imports and formatting
 	$(PYTHON) -m ruff check .

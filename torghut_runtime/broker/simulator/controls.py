@@ -234,6 +234,11 @@ class Controls:
         """Nanoseconds by which the broker's clock is ahead."""
         return int(self.settings.clock_skew_ms * MILLISECOND)
 
+    def note_asset(self, symbol: str) -> None:
+        """Count that an order was judged by fields of an asset that are other than usual."""
+        if symbol in self.settings.assets:
+            self.applied["assets"] += 1
+
     def take(self, key: str) -> list[Any]:
         """All items of a list key; the list is empty afterwards."""
         items: list[Any] = list(getattr(self.settings, key))

@@ -234,6 +234,7 @@ class OrderDesk:
             raise invalid("client_order_id must be unique")
         if replaced is None:
             self._refuse_late_opening_order(terms)
+        self._controls.note_asset(terms.symbol)
         freed = ZERO if replaced is None else replaced.reserved
         reserved = admit(
             terms,
