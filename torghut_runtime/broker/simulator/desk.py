@@ -337,9 +337,7 @@ class OrderDesk:
         return terms
 
     def _settle_replace(self, old: Order, new: Order, request: int, before: str, keep_rest: bool) -> None:
-        if old.request != request and old.is_open:
-            return
-        if not old.is_open:
+        if not old.is_open or old.request != request:
             self.event(old, "order_replace_rejected", reason=TOO_LATE)
             if new.is_open:
                 self.end(new, "rejected")
