@@ -214,16 +214,20 @@ class Controls:
         return True
 
     def latency(self) -> int:
-        """Nanoseconds that an answer or fill takes now."""
+        """Nanoseconds that a fill takes now."""
         return self._delay("latency_ms", self.settings.latency_ms)
+
+    def answer_latency(self) -> int:
+        """Nanoseconds that an answer takes now; its jitter moves that of fills as little as reading does."""
+        return self._delay("latency_ms", self.settings.latency_ms, "answers")
 
     def cancel_latency(self) -> int:
         """Nanoseconds that a cancel or replace takes now."""
         return self._delay("cancel_latency_ms", self.settings.latency_ms + self.settings.cancel_latency_ms)
 
-    def _delay(self, key: str, milliseconds: float) -> int:
+    def _delay(self, key: str, milliseconds: float, purpose: str = "jitter_ms") -> int:
         if self.settings.jitter_ms:
-            milliseconds += self.random("jitter_ms").uniform(0, self.settings.jitter_ms)
+            milliseconds += self.random(purpose).uniform(0, self.settings.jitter_ms)
             self.applied["jitter_ms"] += 1
         if milliseconds:
             self.applied[key] += 1
@@ -233,6 +237,11 @@ class Controls:
     def clock_skew(self) -> int:
         """Nanoseconds by which the broker's clock is ahead."""
         return int(self.settings.clock_skew_ms * MILLISECOND)
+
+    def note_asset(self, symbol: str) -> None:
+        """Count that an order was judged by fields of an asset that are other than usual."""
+        if symbol in self.settings.assets:
+            self.applied["assets"] += 1
 
     def take(self, key: str) -> list[Any]:
         """All items of a list key; the list is empty afterwards."""

@@ -234,6 +234,7 @@ class OrderDesk:
             raise invalid("client_order_id must be unique")
         if replaced is None:
             self._refuse_late_opening_order(terms)
+        self._controls.note_asset(terms.symbol)
         freed = ZERO if replaced is None else replaced.reserved
         reserved = admit(
             terms,
@@ -336,9 +337,7 @@ class OrderDesk:
         return terms
 
     def _settle_replace(self, old: Order, new: Order, request: int, before: str, keep_rest: bool) -> None:
-        if old.request != request and old.is_open:
-            return
-        if not old.is_open:
+        if not old.is_open or old.request != request:
             self.event(old, "order_replace_rejected", reason=TOO_LATE)
             if new.is_open:
                 self.end(new, "rejected")

@@ -61,7 +61,9 @@ class Interventions:
             self._account(self._controls.settings.account)
         if "halt" in keys:
             self._halt()
-        self._timetable.skew = self._controls.clock_skew
+        if self._timetable.skew != self._controls.clock_skew:
+            self._timetable.skew = self._controls.clock_skew
+            self._controls.applied["clock_skew_ms"] += 1
         for split in self._controls.take("split"):
             self._split(split)
         for key in ("mute", "disconnect"):
