@@ -13,7 +13,7 @@ from typing import Literal
 
 import sqlalchemy as sa
 
-from torghut_assets.artifacts import ArtifactStore, export_bundle, parquet_bytes
+from torghut_assets.artifacts import ArtifactStore, bundle_target, export_bundle, parquet_bytes
 from torghut_assets.bundle import Research, bundle_files, bundle_ids, digests, judged_documents, judged_files
 from torghut_assets.gates.collection import collect_facts
 from torghut_assets.gates.engine import Document
@@ -160,6 +160,7 @@ def _read_market(
 
 def _read(request: LaneRequest, progress: Progress, pipeline: FeaturePipeline) -> _Inputs:
     """Small files first, so that a mistake in one of them is told at once."""
+    bundle_target(request.output_dir)
     policy = load_policy(request.gate_policy)
     settings = read_settings(request.research)
     configmap = read_text(request.strategy_configmap)

@@ -7,10 +7,10 @@ Here stands what a variable may say. What a research result depends on is no set
 import os
 import re
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import sqlalchemy as sa
-from pydantic import AliasChoices, Field, ValidationError, field_validator
+from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from sqlalchemy.exc import ArgumentError
 
@@ -19,6 +19,8 @@ from torghut_runtime.errors import InputError
 DSN_VARIABLES: Final = ("DB_DSN", "DB_URL", "DATABASE_URL")
 DRIVER: Final = "postgresql+psycopg"
 EMBEDDED_PORT: Final = 15438
+_SERVER: Final = re.compile(r"[A-Za-z0-9._\[\]:-]+:[0-9]{1,5}")
+_TOPIC: Final = re.compile(r"[A-Za-z0-9._-]{1,249}")
 _SCHEME: Final = re.compile(r"postgres(ql)?(\+psycopg2?)?")
 
 
@@ -62,6 +64,103 @@ class Settings(BaseSettings):
     # files
     home: Path = Field(default=Path(".torghut"), validation_alias="TORGHUT_HOME")
     """Folder of what torghut keeps on this machine (embedded database, Dagster's files)."""
+
+    # account
+    account_label: str = Field(default="paper", min_length=1, max_length=64, validation_alias="TRADING_ACCOUNT_LABEL")
+    """Whose orders a message is about when it does not say."""
+
+    # broker
+    broker_key: str | None = Field(default=None, validation_alias="APCA_API_KEY_ID", repr=False)
+    broker_secret: SecretStr | None = Field(default=None, validation_alias="APCA_API_SECRET_KEY", repr=False)
+    broker_url: str | None = Field(
+        default=None, validation_alias=AliasChoices("APCA_API_BASE_URL", "TRADING_SIMULATOR_URL")
+    )
+
+    # order feed
+    order_feed_enabled: bool = Field(default=False, validation_alias="TRADING_ORDER_FEED_ENABLED")
+    order_feed_bootstrap_servers: str | None = Field(
+        default=None, validation_alias="TRADING_ORDER_FEED_BOOTSTRAP_SERVERS"
+    )
+    order_feed_topic: str = Field(default="torghut.trade-updates.v1", validation_alias="TRADING_ORDER_FEED_TOPIC")
+    """Topics, separated by commas; the first is the one that is written."""
+    order_feed_group_id: str = Field(
+        default="torghut-order-feed-v1", min_length=1, validation_alias="TRADING_ORDER_FEED_GROUP_ID"
+    )
+    order_feed_client_id: str = Field(
+        default="torghut-order-feed", min_length=1, max_length=64, validation_alias="TRADING_ORDER_FEED_CLIENT_ID"
+    )
+    order_feed_auto_offset_reset: Literal["latest", "earliest"] = Field(
+        default="latest", validation_alias="TRADING_ORDER_FEED_AUTO_OFFSET_RESET"
+    )
+    order_feed_poll_ms: int = Field(default=250, ge=1, le=60_000, validation_alias="TRADING_ORDER_FEED_POLL_MS")
+    order_feed_batch_size: int = Field(default=200, ge=1, le=10_000, validation_alias="TRADING_ORDER_FEED_BATCH_SIZE")
+    order_feed_driver: Literal["sensor", "runtime"] = Field(
+        default="sensor", validation_alias="TRADING_ORDER_FEED_DRIVER"
+    )
+    order_feed_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
+        default="PLAINTEXT", validation_alias="TRADING_ORDER_FEED_SECURITY_PROTOCOL"
+    )
+    order_feed_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None = Field(
+        default=None, validation_alias="TRADING_ORDER_FEED_SASL_MECHANISM"
+    )
+    order_feed_sasl_username: str | None = Field(default=None, validation_alias="TRADING_ORDER_FEED_SASL_USERNAME")
+    order_feed_sasl_password: SecretStr | None = Field(
+        default=None, validation_alias="TRADING_ORDER_FEED_SASL_PASSWORD", repr=False
+    )
+    order_feed_ssl_ca_location: Path | None = Field(default=None, validation_alias="TRADING_ORDER_FEED_SSL_CA_LOCATION")
+
+    # forwarder
+    forwarder_outbox_dir: Path = Field(default=Path("var/outbox"), validation_alias="TRADING_FORWARDER_OUTBOX_DIR")
+    """A disk that survives a restart."""
+    forwarder_outbox_max_bytes: int = Field(
+        default=268_435_456, ge=1 << 20, validation_alias="TRADING_FORWARDER_OUTBOX_MAX_BYTES"
+    )
+
+    # what is reported
+    webhook_url: str | None = Field(default=None, validation_alias="TORGHUT_WEBHOOK_URL", repr=False)
+    """Where alerts are posted; it may hold a token."""
+    version: str = Field(default="dev", validation_alias="TORGHUT_VERSION")
+
+    @field_validator("order_feed_bootstrap_servers")
+    @classmethod
+    def _servers(cls, text: str | None) -> str | None:
+        if text is None:
+            return None
+        servers = [server.strip() for server in text.split(",")]
+        if not all(_SERVER.fullmatch(server) for server in servers):
+            raise ValueError("must be host:port, several separated by commas")
+        return ",".join(servers)
+
+    @field_validator("order_feed_topic")
+    @classmethod
+    def _topics(cls, text: str) -> str:
+        topics = [topic.strip() for topic in text.split(",")]
+        if not all(_TOPIC.fullmatch(topic) for topic in topics) or len(set(topics)) != len(topics):
+            raise ValueError("must be names of topics (letters, digits, dots, _ and -), each once, separated by commas")
+        return ",".join(topics)
+
+    @field_validator("order_feed_ssl_ca_location")
+    @classmethod
+    def _existing_file(cls, path: Path | None) -> Path | None:
+        if path is not None and not path.is_file():
+            raise ValueError(f"is no file: {path}")
+        return path
+
+    @model_validator(mode="after")
+    def _sasl_is_complete(self) -> "Settings":
+        if self.order_feed_security_protocol.startswith("SASL"):
+            for name in ("mechanism", "username", "password"):
+                if getattr(self, f"order_feed_sasl_{name}") is None:
+                    raise ValueError(
+                        f"TRADING_ORDER_FEED_SASL_{name.upper()} is required with "
+                        f"TRADING_ORDER_FEED_SECURITY_PROTOCOL={self.order_feed_security_protocol}"
+                    )
+        return self
+
+    @property
+    def order_feed_topics(self) -> tuple[str, ...]:
+        """The topics that are read."""
+        return tuple(self.order_feed_topic.split(","))
 
     @field_validator("given_dsn")
     @classmethod

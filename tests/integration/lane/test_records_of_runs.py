@@ -15,6 +15,7 @@ from torghut_assets.cli import cli
 from torghut_assets.lane import LaneResult, run_lane
 from torghut_assets.research import candidate, records
 from torghut_runtime.command_line import run
+from torghut_runtime.errors import InputError
 from torghut_runtime.storage import ledger
 
 DRILLS = {
@@ -230,3 +231,14 @@ def test_without_its_database_the_lane_ends_with_1_and_writes_nothing(
     assert "a-password" not in captured.err
     assert captured.err.count("\n") == 1
     assert files(tmp_path) == before
+
+
+def test_a_folder_that_cannot_hold_the_bundle_is_told_before_anything_is_recorded(
+    judged: Judged, tmp_path: Path, connection: sa.Connection
+) -> None:
+    (tmp_path / "taken").write_text("a file")
+    with pytest.raises(InputError, match="taken: is a file; give a folder for the bundle"):
+        judged(called="taken")
+    assert set(counts(connection).values()) == {0}
+    assert ledger.history(connection, "taken") == []
+    assert (tmp_path / "taken").read_text() == "a file"

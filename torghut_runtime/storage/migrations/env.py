@@ -2,10 +2,10 @@
 
 from alembic import context
 
-from torghut_runtime.storage import guard_tables
+from torghut_runtime.storage import guard_tables, order_tables
 from torghut_runtime.storage.tables import metadata
 
-REGISTERED = (guard_tables,)
+REGISTERED = (guard_tables, order_tables)
 """Modules whose import adds their tables to the metadata."""
 
 connection = context.config.attributes["connection"]

@@ -1,0 +1,1 @@
+"""What was traded: order events from the feed, executions, their costs, and whether the tables agree."""

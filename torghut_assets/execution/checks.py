@@ -1,0 +1,70 @@
+"""Checks of the order feed's tables on the reconciliation report; they observe, block nothing and change nothing."""
+
+from collections.abc import Iterator
+
+import dagster as dg
+import sqlalchemy as sa
+
+from torghut_assets.execution import reading
+from torghut_assets.execution.keys import RECONCILIATION_REPORT
+from torghut_assets.execution.resource import OrderFeedResource
+from torghut_runtime.order_feed.status import Violation, verify
+
+_OF_VERIFICATION = {
+    "accounting_identity": ("accounting_identity",),
+    "event_seq_gap_free": ("event_seq",),
+    "fills_match_orders": ("order", "fill"),
+}
+_SPECS = [
+    dg.AssetCheckSpec(
+        "accounting_identity",
+        asset=RECONCILIATION_REPORT,
+        description="Every consumed record is a stored event, a duplicate or a dead letter.",
+    ),
+    dg.AssetCheckSpec(
+        "event_seq_gap_free", asset=RECONCILIATION_REPORT, description="event_seq counts from 1 to its head."
+    ),
+    dg.AssetCheckSpec(
+        "fills_match_orders",
+        asset=RECONCILIATION_REPORT,
+        description="Stored orders and fills are what their events fold to.",
+    ),
+    dg.AssetCheckSpec("dead_letters_open", asset=RECONCILIATION_REPORT, description="No record waits to be looked at."),
+]
+
+
+def judged(name: str, violations: list[Violation]) -> dg.AssetCheckResult:
+    """The answer of one check from what verification found."""
+    own = [each for each in violations if each.kind in _OF_VERIFICATION[name]]
+    return dg.AssetCheckResult(
+        check_name=name,
+        asset_key=RECONCILIATION_REPORT,
+        passed=not own,
+        severity=dg.AssetCheckSeverity.ERROR,
+        description="; ".join(each.detail for each in own[:5]) or "holds",
+        metadata={"violations": len(own)},
+    )
+
+
+@dg.multi_asset_check(name="order_feed_checks", specs=_SPECS)
+def order_feed_checks(order_feed: OrderFeedResource) -> Iterator[dg.AssetCheckResult]:
+    """Verification of the tables against all events, and open dead letters."""
+    with order_feed.connection() as connection:
+        violations = verify(connection)
+    with order_feed.connection() as connection, reading.snapshot(connection):
+        letters = int(
+            connection.execute(sa.text("SELECT count(*) FROM feed_dead_letters WHERE state = 'open'")).scalar_one()
+        )
+    for name in _OF_VERIFICATION:
+        yield judged(name, violations)
+    yield dg.AssetCheckResult(
+        check_name="dead_letters_open",
+        asset_key=RECONCILIATION_REPORT,
+        passed=letters == 0,
+        severity=dg.AssetCheckSeverity.WARN,
+        description=f"{letters} open",
+        metadata={"open": letters},
+    )
+
+
+EXECUTION_CHECKS = [order_feed_checks]

@@ -1,0 +1,1 @@
+"""Brokers that are started on this machine, for development and tests, behind one launcher."""

@@ -1,0 +1,374 @@
+"""What the ingest transaction reads, locks and updates; one statement per purpose, however many rows.
+
+Locks are taken in the order that all writers keep: ``event_seq_head``, ``executions``, ``order_intents``,
+``trade_decisions``. Bulk rows are written by :mod:`rows`.
+"""
+
+import json
+import uuid
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, Final
+
+import psycopg
+
+from torghut_runtime.errors import StoreUnavailableError
+from torghut_runtime.order_feed.book import (
+    FOLD_KINDS,
+    IDENTITY_CONFLICT,
+    UNKNOWN_TO_US,
+    ClientRef,
+    Link,
+    Order,
+    OrderRef,
+    newest,
+)
+from torghut_runtime.order_feed.event import RANKS, TERMINAL, OrderEvent
+from torghut_runtime.order_feed.identity import order_key
+from torghut_runtime.order_feed.values import instant, number_text
+from torghut_runtime.orders import tca
+
+if TYPE_CHECKING:
+    from torghut_runtime.order_feed.rows import OrderRow
+
+Cursor = psycopg.Cursor[Any]
+OrderKeys = tuple[str, str | None, str | None, str | None, str | None]
+"""Account, order, client's id, and the orders that an event says it replaces and is replaced by."""
+
+EVENT_COLUMNS: Final = (
+    "event_fingerprint",
+    "content_sha256",
+    "alpaca_account_label",
+    "alpaca_order_id",
+    "client_order_id",
+    "symbol",
+    "event_type",
+    "status",
+    "broker_execution_id",
+    "previous_execution_id",
+    "event_ts_ns",
+    "fill_price",
+    "fill_qty",
+    "position_qty",
+    "filled_qty",
+    "avg_fill_price",
+    "qty",
+    "notional",
+    "side",
+    "order_type",
+    "time_in_force",
+    "limit_price",
+    "stop_price",
+    "extended_hours",
+    "replaces_order_id",
+    "replaced_by_order_id",
+    "submitted_ts_ns",
+)
+"""Columns in the order of the fields of :class:`OrderEvent`."""
+_FIELDS: Final = OrderEvent.__struct_fields__[: len(EVENT_COLUMNS)]
+
+
+@dataclass(frozen=True, slots=True)
+class KnownEvent:
+    """A stored event that has an arrival's identity."""
+
+    event_seq: int
+    content_sha256: bytes
+    alpaca_order_id: str | None
+    client_order_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class StoredRow:
+    """What the ingest needs of a stored execution."""
+
+    id: uuid.UUID
+    alpaca_order_id: str | None
+    symbol: str | None
+    side: str | None
+
+
+def lock_head(cursor: Cursor) -> int:
+    """Be alone in giving out ``event_seq`` until the transaction ends; returns the newest."""
+    row = cursor.execute("SELECT last_event_seq FROM event_seq_head FOR UPDATE").fetchone()
+    if row is None:
+        raise StoreUnavailableError("event_seq_head has no row; was it migrated?")
+    return int(row[0])
+
+
+def advance_head(cursor: Cursor, seq: int) -> None:
+    """Make ``seq`` the newest."""
+    cursor.execute("UPDATE event_seq_head SET last_event_seq = %s, updated_at = now()", (seq,))
+
+
+def known_events(cursor: Cursor, fingerprints: Collection[bytes]) -> dict[bytes, KnownEvent]:
+    """Which identities are stored."""
+    cursor.execute(
+        "SELECT event_fingerprint, event_seq, content_sha256, alpaca_order_id, client_order_id"
+        " FROM execution_order_events WHERE event_fingerprint = ANY(%b)",
+        (list(fingerprints),),
+        binary=True,
+    )
+    return {row[0]: KnownEvent(*row[1:]) for row in cursor}
+
+
+_RELATED: Final = f"""
+SELECT event_seq, {", ".join(EVENT_COLUMNS)} FROM execution_order_events WHERE event_fingerprint IN (
+    SELECT e.event_fingerprint FROM unnest(%b::text[], %b::text[]) o(account, id) JOIN execution_order_events e
+        ON e.alpaca_account_label = o.account AND e.alpaca_order_id = o.id
+    UNION ALL
+    SELECT e.event_fingerprint FROM unnest(%b::text[], %b::text[]) c(account, id) JOIN execution_order_events e
+        ON e.alpaca_account_label = c.account AND e.client_order_id = c.id
+    UNION ALL
+    SELECT e.event_fingerprint FROM unnest(%b::text[], %b::text[]) o(account, id) JOIN execution_order_events e
+        ON e.alpaca_account_label = o.account AND e.replaces_order_id = o.id
+    UNION ALL
+    SELECT e.event_fingerprint FROM unnest(%b::text[], %b::text[]) o(account, id) JOIN execution_order_events e
+        ON e.alpaca_account_label = o.account AND e.replaced_by_order_id = o.id
+)
+"""  # noqa: S608 - the names of columns are ours
+
+
+def related_events(cursor: Cursor, keys: Sequence[OrderKeys]) -> list[tuple[OrderEvent, int]]:
+    """All stored events, with their ``event_seq``, of these orders and of all orders connected with them.
+
+    Connected are orders that share a client's id and orders that replace each other. One statement, and one more per
+    step along a chain of replacements that was not known before.
+    """
+    found: dict[bytes, tuple[OrderEvent, int]] = {}
+    asked: tuple[set[tuple[str, str]], set[tuple[str, str]]] = (set(), set())
+    orders, clients = _keys(keys)
+    while orders or clients:
+        asked[0].update(orders)
+        asked[1].update(clients)
+        order_lists, client_lists = _columns(orders), _columns(clients)
+        cursor.execute(_RELATED, (*order_lists, *client_lists, *order_lists, *order_lists), binary=True)
+        new: list[OrderKeys] = []
+        for row in cursor:
+            event = OrderEvent(**dict(zip(_FIELDS, row[1:], strict=True)))
+            if event.fingerprint not in found:
+                found[event.fingerprint] = (event, int(row[0]))
+                new.append((event.account, event.order_id, event.client_order_id, event.replaces, event.replaced_by))
+        orders, clients = _keys(new)
+        orders -= asked[0]
+        clients -= asked[1]
+    return list(found.values())
+
+
+def _keys(keys: Sequence[OrderKeys]) -> tuple[set[tuple[str, str]], set[tuple[str, str]]]:
+    orders, clients = set[tuple[str, str]](), set[tuple[str, str]]()
+    for account, order, client, replaces, replaced_by in keys:
+        for each in (order, replaces, replaced_by):
+            if each is not None:
+                orders.add((account, each))
+        if client is not None:
+            clients.add((account, client))
+    return orders, clients
+
+
+def _columns(pairs: Collection[tuple[str, str]]) -> tuple[list[str], list[str]]:
+    ordered = sorted(pairs)
+    return [pair[0] for pair in ordered], [pair[1] for pair in ordered]
+
+
+def lock_executions(cursor: Cursor, refs: Iterable[OrderRef]) -> dict[OrderRef, StoredRow]:
+    """The stored rows of these orders, locked by id."""
+    by_order: list[tuple[str, str]] = []
+    by_client: list[tuple[str, str]] = []
+    for account, order, client in refs:
+        if order is not None:
+            by_order.append((account, order))
+        elif client is not None:
+            by_client.append((account, client))
+    cursor.execute(
+        """
+        SELECT id, alpaca_account_label, alpaca_order_id, client_order_id, symbol, side FROM executions WHERE id IN (
+            SELECT e.id FROM unnest(%s::text[], %s::text[]) o(account, id) JOIN executions e
+                ON e.alpaca_account_label = o.account AND e.alpaca_order_id = o.id
+            UNION ALL
+            SELECT e.id FROM unnest(%s::text[], %s::text[]) c(account, id) JOIN executions e
+                ON e.alpaca_account_label = c.account AND e.client_order_id = c.id AND e.alpaca_order_id IS NULL
+        ) ORDER BY id FOR UPDATE
+        """,
+        (*_columns(by_order), *_columns(by_client)),
+    )
+    return {
+        (row[1], row[2], None if row[2] is not None else row[3]): StoredRow(row[0], row[2], row[4], row[5])
+        for row in cursor
+    }
+
+
+_INTENTS: Final = b"""
+SELECT alpaca_account_label, client_order_id, id, trade_decision_id, strategy_id
+FROM order_intents WHERE id IN (
+    SELECT i.id FROM unnest(%s::text[], %s::text[]) c(account, id) JOIN order_intents i
+        ON i.alpaca_account_label = c.account AND i.client_order_id = c.id
+) ORDER BY id
+"""
+
+
+def read_intents(cursor: Cursor, orders: Iterable[Order], *, lock: bytes = b"") -> dict[ClientRef, Link]:
+    """The intents whose client's ids these orders bear."""
+    pairs = {(order.ref[0], order.client_order_id) for order in orders if order.client_order_id is not None}
+    cursor.execute(_INTENTS + lock, _columns(pairs))
+    return {(row[0], row[1]): Link(row[2], row[3], row[4]) for row in cursor}
+
+
+def lock_intents(cursor: Cursor, orders: Iterable[Order]) -> dict[ClientRef, Link]:
+    """The intents whose client's ids these orders bear, locked by id, their decisions after them."""
+    found = read_intents(cursor, orders, lock=b"FOR UPDATE")
+    decisions = [link.trade_decision_id for link in found.values() if link.trade_decision_id is not None]
+    if decisions:
+        cursor.execute("SELECT 1 FROM trade_decisions WHERE id = ANY(%s) ORDER BY id FOR UPDATE", (decisions,))
+    return found
+
+
+def drop_executions(cursor: Cursor, ids: Sequence[uuid.UUID]) -> None:
+    """Remove rows whose events another order's row has taken over."""
+    if ids:
+        cursor.execute("DELETE FROM executions WHERE id = ANY(%s)", (list(ids),))
+
+
+def _intent_state(status: str) -> str:
+    if status in TERMINAL:
+        return status
+    return "partially_filled" if RANKS.get(status) == RANKS["partially_filled"] else "accepted"
+
+
+def move_intents(cursor: Cursor, staged: "Sequence[OrderRow]") -> None:
+    """Intents and decisions follow the newest order behind them."""
+    behind: dict[Link, list[Order]] = {}
+    for row in staged:
+        if row.link is not None:
+            behind.setdefault(row.link, []).append(row.order)
+    if not behind:
+        return
+    newest_of = {link: newest(orders) for link, orders in behind.items()}
+    links = list(newest_of)
+    states = [newest_of[link].state for link in links]
+    cursor.execute(
+        """
+        UPDATE order_intents i SET state = n.state, alpaca_order_id = n.order_id, updated_at = now()
+        FROM unnest(%s::uuid[], %s::text[], %s::text[]) n(id, state, order_id)
+        WHERE i.id = n.id AND (i.state, i.alpaca_order_id) IS DISTINCT FROM (n.state, n.order_id)
+        """,
+        (
+            [link.intent_id for link in links],
+            [_intent_state(state.status) for state in states],
+            [newest_of[link].ref[1] for link in links],
+        ),
+    )
+    cursor.execute(
+        """
+        UPDATE trade_decisions d SET status = n.status, executed_at = n.executed_at, updated_at = now()
+        FROM unnest(%s::uuid[], %s::uuid[], %s::text[], %s::timestamptz[]) n(id, intent_id, status, executed_at)
+            JOIN order_intents i ON i.id = n.intent_id
+        WHERE d.id = n.id AND (d.status, d.executed_at) IS DISTINCT FROM (n.status, n.executed_at)
+            AND i.intent_seq = (SELECT max(o.intent_seq) FROM order_intents o WHERE o.trade_decision_id = d.id)
+        """,
+        (
+            [link.trade_decision_id for link in links],
+            [link.intent_id for link in links],
+            [state.status for state in states],
+            [instant(state.last_fill_ns) if state.status == "filled" else None for state in states],
+        ),
+    )
+
+
+def refresh_costs(cursor: Cursor, executions: Sequence[uuid.UUID]) -> None:
+    """Compute the cost analysis of these executions again."""
+    cursor.execute(tca.REFRESH, (list(executions),))
+
+
+def count(cursor: Cursor, deltas: Mapping[str, int]) -> None:
+    """Add to durable counters."""
+    cursor.execute(
+        "UPDATE durable_counters c SET value = c.value + d.value, updated_at = now()"
+        " FROM unnest(%s::text[], %s::bigint[]) d(name, value) WHERE c.name = d.name",
+        (list(deltas), list(deltas.values())),
+    )
+
+
+def _discrepancy_key(order_id: str | None, client_order_id: str | None) -> str:
+    return order_key(order_id, client_order_id)[:128]
+
+
+def settle_discrepancies(cursor: Cursor, staged: "Sequence[OrderRow]") -> None:
+    """Open what the fold finds about these orders, and close what no longer holds."""
+    opened: list[tuple[str, str, str | None, str, str]] = []
+    touched: list[tuple[str, str]] = []
+    for row in staged:
+        order, state = row.order, row.order.state
+        key = _discrepancy_key(order.ref[1], order.client_order_id)
+        touched.append((order.ref[0], key))
+        touched.extend((order.ref[0], _discrepancy_key(None, client)) for client in order.absorbed)
+        kinds = order.discrepancies if row.link is not None else order.discrepancies | {UNKNOWN_TO_US}
+        ours = json.dumps(
+            {
+                "client_order_id": order.client_order_id,
+                "status": state.status,
+                "filled_qty": number_text(state.filled_qty),
+                "qty": number_text(state.qty),
+            }
+        )
+        opened.extend((order.ref[0], key, state.symbol, kind, ours) for kind in sorted(kinds))
+    columns: list[list[Any]] = [[row[index] for row in opened] for index in range(5)]
+    cursor.execute(
+        """
+        UPDATE reconcile_discrepancies r
+        SET resolved_at = now(), resolution = 'no_longer_holds', updated_at = now()
+        FROM unnest(%s::text[], %s::text[]) t(account, id)
+        WHERE r.alpaca_account_label = t.account AND r.alpaca_order_id = t.id
+            AND r.resolved_at IS NULL AND r.kind = ANY(%s)
+            AND NOT EXISTS (
+                SELECT FROM unnest(%s::text[], %s::text[], %s::text[], %s::text[]) o(account, id, symbol, kind)
+                WHERE (o.account, o.id, o.kind) = (r.alpaca_account_label, r.alpaca_order_id, r.kind)
+                    AND o.symbol IS NOT DISTINCT FROM r.symbol
+            )
+        """,
+        (*_columns(set(touched)), list(FOLD_KINDS), *columns[:4]),
+    )
+    if opened:
+        _open(cursor, columns)
+
+
+def _open(cursor: Cursor, columns: Sequence[list[Any]]) -> None:
+    cursor.execute(
+        """
+        INSERT INTO reconcile_discrepancies AS r
+            (id, alpaca_account_label, alpaca_order_id, symbol, kind, ours, first_seen_at, last_seen_at)
+        SELECT gen_random_uuid(), o.account, o.id, o.symbol, o.kind, o.ours, now(), now()
+        FROM unnest(%s::text[], %s::text[], %s::text[], %s::text[], %s::jsonb[]) o(account, id, symbol, kind, ours)
+        ON CONFLICT (alpaca_account_label, alpaca_order_id, symbol, kind) WHERE resolved_at IS NULL DO UPDATE
+            SET ours = excluded.ours, seen_count = r.seen_count + 1, last_seen_at = now(), updated_at = now()
+            WHERE r.ours IS DISTINCT FROM excluded.ours
+        """,
+        tuple(columns),
+    )
+
+
+def report_conflicts(cursor: Cursor, conflicts: Sequence[tuple[OrderEvent, OrderEvent]]) -> None:
+    """Record contents that one identity came with and that differ in price, quantity or status."""
+    opened: dict[tuple[str, str, str | None], str] = {}
+    for kept, other in conflicts:
+        key = (kept.account, _discrepancy_key(kept.order_id, kept.client_order_id), kept.symbol)
+        opened[key] = json.dumps({"fingerprint": kept.fingerprint.hex(), "contents": [_told(kept), _told(other)]})
+    keys = list(opened)
+    _open(
+        cursor,
+        [
+            [key[0] for key in keys],
+            [key[1] for key in keys],
+            [key[2] for key in keys],
+            [IDENTITY_CONFLICT] * len(keys),
+            list(opened.values()),
+        ],
+    )
+
+
+def _told(event: OrderEvent) -> dict[str, str | None]:
+    def text(number: Decimal | None) -> str | None:
+        return number_text(number)
+
+    return {"price": text(event.fill_price), "qty": text(event.fill_qty), "status": event.status}

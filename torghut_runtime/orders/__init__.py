@@ -1,0 +1,1 @@
+"""Orders: what happens to them after a decision, and what they cost."""
