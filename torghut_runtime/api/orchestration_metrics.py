@@ -76,7 +76,7 @@ class OrchestrationTally:
             .group_by(*parts)
             .order_by(sa.literal_column("seq"))
         )
-        for row in connection.execute(statement):
+        for row in connection.execute(statement).all():  # all or nothing: a broken read must not lose any
             self.seen_seq = row.seq
             self.lanes[row.stage] = row.lane
             self.decisions[row.command, row.outcome, row.mode] += row.number

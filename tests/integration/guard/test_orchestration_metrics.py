@@ -2,13 +2,17 @@
 
 from collections.abc import Iterable
 
+import pytest
 import sqlalchemy as sa
 from guard_world import CANDIDATE, World
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import Metric
 
 from torghut_assets.guard.holds import freeze_promotion, pause
+from torghut_runtime.api.collector import FeedCollector
 from torghut_runtime.api.orchestration_metrics import OrchestrationTally
+from torghut_runtime.api.webhook import Webhook
+from torghut_runtime.settings import load_settings
 from torghut_runtime.storage.guard_tables import guard_candidates
 
 
@@ -94,3 +98,12 @@ def test_nothing_on_record_gives_the_gauges_and_no_series(world: World) -> None:
         "torghut_orchestration_paused_candidates": 0,
         "torghut_orchestration_promotion_frozen": 0,
     }
+
+
+def test_the_services_collector_serves_them(database_dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DB_DSN", database_dsn)
+    collector = FeedCollector(load_settings(), Webhook(None, "1"))
+    collector.read()
+    assert collector.error is None
+    served = {family.name for family in collector.collect()}
+    assert {"torghut_orchestration_queue_depth", "torghut_orchestration_decisions"} <= served

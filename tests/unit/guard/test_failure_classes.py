@@ -8,6 +8,7 @@ import pytest
 import yaml
 from sqlalchemy.exc import OperationalError
 
+from torghut_assets.gates.policy import GatePolicyError
 from torghut_assets.guard.classification import FAILURE_TABLE, classify, failure_table
 from torghut_assets.guard.errors import GuardInputError, PolicyError
 from torghut_assets.guard.policy import FAILURE_CLASSES, POLICY_PATH, load_policy
@@ -20,6 +21,7 @@ ROOT = Path(__file__).parents[3]
     ("error", "failure_class"),
     [
         (PolicyError(["no stages"]), "policy"),
+        (GatePolicyError("unknown key", file="policy.json"), "policy"),
         (InputError("is no number", file="bars.csv", row=3, field="close"), "spec"),
         (GuardInputError("unknown_candidate", "who?"), "spec"),
         (StoreUnavailableError("PostgreSQL does not answer"), "transient"),
