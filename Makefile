@@ -11,10 +11,10 @@ ARGS ?=
 
 export PYTHONUTF8 := 1
 
-.PHONY: help setup demo dev test test-full campaign lint format typecheck bench docs clean
+.PHONY: help setup demo dev test test-full campaign lint format typecheck bench docs conformance-alpaca clean
 
 help: ## List these targets
-	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .bootstrap/uv: scripts/bootstrap.sh
 	@scripts/bootstrap.sh
@@ -42,7 +42,7 @@ test-full: $(READY) ## The tests that `make test` leaves out: real Dagster proce
 
 campaign: $(READY) ## Long seeded campaigns and property tests with many more examples
 	$(PYTEST) tests/property -m "not full" --hypothesis-profile=campaign $(ARGS)
-	$(PYTEST) tests/integration/order_feed -m campaign -s $(ARGS)
+	$(PYTEST) -m campaign $(ARGS)
 
 lint: $(READY) ## Style, imports and formatting
 	$(PYTHON) -m ruff check .
@@ -63,6 +63,10 @@ docs: $(READY) ## Regenerate what is generated under docs/ (schemas, gate tables
 	$(PYTHON) -m torghut_assets.gates.reference
 	$(PYTHON) -m torghut_assets.commands.reference
 	$(PYTHON) scripts/adr_index.py
+	$(PYTHON) scripts/alpaca_methods.py
+
+conformance-alpaca: $(READY) ## The simulator's cases against a real Alpaca paper account; keys from the environment
+	$(PYTHON) scripts/conformance_alpaca.py $(ARGS)
 
 clean: ## Remove environments, caches and build results; keeps artifacts/ and .torghut/
 	rm -rf .venv .bootstrap .pytest_cache .ruff_cache .hypothesis build dist htmlcov test-artifacts .coverage .coverage.*

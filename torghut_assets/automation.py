@@ -20,7 +20,8 @@ EXCHANGE_ZONE = "America/New_York"
 
 LANE = dg.define_asset_job(
     "lane",
-    selection=dg.AssetSelection.all() - dg.AssetSelection.assets(dg.AssetKey(["research", "leaderboard"])),
+    selection=dg.AssetSelection.groups("market", "research", "gates", "promotion")
+    - dg.AssetSelection.assets(dg.AssetKey(["research", "leaderboard"])),
     tags={"dagster/max_runtime": str(MAX_RUNTIME_S)},
     description="One candidate from its data to the verdict and, when it is promoted, the patch; with all checks.",
 )

@@ -14,6 +14,10 @@ from typing import Any
 import dagster as dg
 
 from torghut_assets.automation import CHECKS, LANE, candidate_registrations, daily_reevaluation
+from torghut_assets.execution.assets import EXECUTION_ASSETS, execution_automation
+from torghut_assets.execution.checks import EXECUTION_CHECKS
+from torghut_assets.execution.resource import OrderFeedResource
+from torghut_assets.execution.sensor import order_feed_sensor
 from torghut_assets.gates.assets import GATE_ASSETS
 from torghut_assets.gates.checks import gate_checks
 from torghut_assets.guard.checks import GUARD_CHECKS
@@ -30,8 +34,16 @@ from torghut_assets.retention import event_log_retention, weekly_retention
 
 PROJECT_VARIABLE = "TORGHUT_PROJECT"
 
-ASSETS = [*MARKET_ASSETS, *RESEARCH_ASSETS, *GATE_ASSETS, *PROMOTION_ASSETS]
-ASSET_CHECKS = [signals_check, gate_checks, prerequisites_check, readiness_check, decision_check, *GUARD_CHECKS]
+ASSETS = [*MARKET_ASSETS, *RESEARCH_ASSETS, *GATE_ASSETS, *PROMOTION_ASSETS, *EXECUTION_ASSETS]
+ASSET_CHECKS = [
+    signals_check,
+    gate_checks,
+    prerequisites_check,
+    readiness_check,
+    decision_check,
+    *GUARD_CHECKS,
+    *EXECUTION_CHECKS,
+]
 
 
 def default_resources(project: Path) -> dict[str, Any]:
@@ -43,6 +55,7 @@ def default_resources(project: Path) -> dict[str, Any]:
         "io_manager": ArtifactIOManager(root=store),
         "database": DatabaseResource(dsn=dg.EnvVar("DB_DSN")) if os.environ.get("DB_DSN") else DatabaseResource(),
         "clock": ClockResource(),
+        "order_feed": OrderFeedResource(),
     }
 
 
@@ -60,7 +73,7 @@ def build_definitions(*, project: Path | None = None, resources: Mapping[str, An
         assets=ASSETS,
         asset_checks=ASSET_CHECKS,
         jobs=[LANE, CHECKS, event_log_retention],
-        sensors=[candidate_registrations, guard_run_failure_sensor],
+        sensors=[candidate_registrations, guard_run_failure_sensor, order_feed_sensor, execution_automation],
         schedules=[daily_reevaluation, weekly_retention],
         resources={"guard": own_guard, **merged},
         executor=dg.in_process_executor,

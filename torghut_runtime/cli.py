@@ -5,8 +5,10 @@ import sys
 import click
 
 from torghut_runtime.command_line import ExitCode, end, examples, json_option, print_json, run
+from torghut_runtime.commands.forward import forward
 from torghut_runtime.commands.order_feed import order_feed
 from torghut_runtime.commands.serve import serve
+from torghut_runtime.commands.simulate import simulate
 
 
 @click.group(epilog=examples("torghut-runtime migrate --check"))
@@ -40,8 +42,10 @@ def migrate(check: bool, as_json: bool) -> None:
         end(ExitCode.DENIED)
 
 
+cli.add_command(forward)
 cli.add_command(order_feed)
 cli.add_command(serve)
+cli.add_command(simulate)
 
 
 def main() -> None:

@@ -109,6 +109,13 @@ class Settings(BaseSettings):
     )
     order_feed_ssl_ca_location: Path | None = Field(default=None, validation_alias="TRADING_ORDER_FEED_SSL_CA_LOCATION")
 
+    # forwarder
+    forwarder_outbox_dir: Path = Field(default=Path("var/outbox"), validation_alias="TRADING_FORWARDER_OUTBOX_DIR")
+    """A disk that survives a restart."""
+    forwarder_outbox_max_bytes: int = Field(
+        default=268_435_456, ge=1 << 20, validation_alias="TRADING_FORWARDER_OUTBOX_MAX_BYTES"
+    )
+
     # what is reported
     webhook_url: str | None = Field(default=None, validation_alias="TORGHUT_WEBHOOK_URL", repr=False)
     """Where alerts are posted; it may hold a token."""

@@ -6,7 +6,17 @@ that nobody has measured stays ``None``.
 
 import sqlalchemy as sa
 
-from torghut_assets.gates.evidence import CandidateState, Drill, Drills, Facts, RollbackTarget, Trials
+from torghut_assets.execution.costs import execution_facts
+from torghut_assets.gates.evidence import (
+    CandidateState,
+    Drill,
+    Drills,
+    Executions,
+    Facts,
+    RollbackTarget,
+    TransactionCosts,
+    Trials,
+)
 from torghut_assets.gates.policy import ROLLBACK_CHECKS
 from torghut_assets.promotion.configmap import source_digest
 from torghut_assets.research import records, trial_records
@@ -43,8 +53,11 @@ def collect_facts(
         records.record_candidate(
             connection, records.CandidateRecord(spec.candidate_id, spec.dataset.dataset_id, content)
         )
+        executions, tca = _execution_facts(connection, spec)
         return Facts(
             trials=_trials_on_record(connection, walkforward),
+            executions=executions,
+            tca=tca,
             drills=_newest_drills(connection, spec.name),
             candidate_state=CandidateState(
                 paused=_is_paused(connection, spec.name), superseded=_is_superseded(connection, spec)
@@ -78,6 +91,25 @@ def _trials_on_record(connection: sa.Connection, walkforward: WalkforwardReport)
     )
     found = trial_records.trials_on_record(connection, key)
     return Trials(count=found.count, sharpe_variance=found.sharpe_variance)
+
+
+def _execution_facts(connection: sa.Connection, spec: CandidateSpec) -> tuple[Executions, TransactionCosts | None]:
+    """Executions of the candidate's strategies, and the worst of what those of the last 30 days cost."""
+    now = connection.execute(sa.select(sa.func.clock_timestamp())).scalar_one()
+    found = [execution_facts(connection, each.strategy_id, now) for each in spec.strategies]
+    executions = Executions(
+        record_id="+".join(count.record_id for count, _ in found), count=sum(count.count for count, _ in found)
+    )
+    costs = [each for _, each in found if each is not None]
+    if not costs:
+        return executions, None
+    worst = TransactionCosts(
+        record_id="+".join(each.record_id for each in costs),
+        slippage_bps=max(each.slippage_bps for each in costs),
+        shortfall_notional=max(each.shortfall_notional for each in costs),
+        churn_ratio=max(each.churn_ratio for each in costs),
+    )
+    return executions, worst
 
 
 def _newest_drills(connection: sa.Connection, name: str) -> Drills:

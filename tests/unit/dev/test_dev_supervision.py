@@ -28,8 +28,9 @@ from torghut_runtime.command_line import run
 from torghut_runtime.errors import InputError, StoreUnavailableError
 from torghut_runtime.settings import Settings, load_settings
 
-OBEDIENT = "import subprocess, sys, time; subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)']); "
-DEAF = "import signal; [signal.signal(n, signal.SIG_IGN) for n in (signal.SIGINT, signal.SIGTERM)]; " + OBEDIENT
+SIGNALS = "import signal; [signal.signal(n, signal.SIG_{}) for n in (signal.SIGINT, signal.SIGTERM)]; "
+CHILD = "import subprocess, sys, time; subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)']); "
+OBEDIENT, DEAF = SIGNALS.format("DFL") + CHILD, SIGNALS.format("IGN") + CHILD
 SLEEP = "print('up', flush=True); time.sleep(600)"
 
 

@@ -1,0 +1,1 @@
+"""Alpaca's REST interface and websockets in front of the simulated broker; HTTP stays in here."""

@@ -1,0 +1,87 @@
+"""Forwarder, outbox, publisher and stream put together from the settings: what ``torghut-runtime forward`` runs."""
+
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from torghut_runtime.errors import InputError
+from torghut_runtime.order_feed.asked_broker import AlpacaBroker
+from torghut_runtime.order_feed.forwarder import Forwarder
+from torghut_runtime.order_feed.forwarder_metrics import ForwarderMetrics
+from torghut_runtime.order_feed.log import connection_settings
+from torghut_runtime.order_feed.outbox import Outbox
+from torghut_runtime.order_feed.publisher import Checkpoint, Publisher, nothing
+from torghut_runtime.order_feed.trade_stream import TradeStream
+from torghut_runtime.settings import Settings
+
+LONGEST_PAUSE_SECONDS = 30.0
+
+
+@dataclass(frozen=True)
+class Forwarding:
+    """A forwarder with its own connection to the broker."""
+
+    forwarder: Forwarder
+    stream: TradeStream
+    metrics: ForwarderMetrics
+    outbox: Outbox
+
+
+def stream_url(broker_url: str | None) -> str | None:
+    """Address of the ``trade_updates`` stream that belongs to a REST address; None for alpaca-py's own."""
+    if broker_url is None:
+        return None
+    scheme, _, rest = broker_url.partition("://")
+    return f"{'wss' if scheme == 'https' else 'ws'}://{rest.rstrip('/').removesuffix('/v2')}/stream"
+
+
+@contextmanager
+def forwarding(
+    settings: Settings,
+    *,
+    outbox_dir: Path | None = None,
+    account_label: str | None = None,
+    checkpoint: Checkpoint = nothing,
+    longest_pause: float = LONGEST_PAUSE_SECONDS,
+) -> Generator[Forwarding]:
+    """A forwarder that runs while the block does; leaving it flushes for up to ten seconds.
+
+    Raises:
+        InputError: missing settings, or an outbox that cannot be used.
+    """
+    if settings.order_feed_bootstrap_servers is None:
+        raise InputError("is needed to forward", field="TRADING_ORDER_FEED_BOOTSTRAP_SERVERS")
+    broker = AlpacaBroker(settings)
+    if settings.broker_key is None or settings.broker_secret is None:
+        raise InputError("is needed to ask the broker", field="APCA_API_KEY_ID, APCA_API_SECRET_KEY")
+    outbox = Outbox(outbox_dir or settings.forwarder_outbox_dir, settings.forwarder_outbox_max_bytes)
+    metrics = ForwarderMetrics(outbox)
+    publisher = Publisher(
+        outbox, connection_settings(settings, "forwarder"), settings.order_feed_topics[0], metrics, checkpoint
+    )
+    forwarder = Forwarder(
+        outbox=outbox,
+        broker=broker,
+        publisher=publisher,
+        metrics=metrics,
+        account_label=account_label or settings.account_label,
+        checkpoint=checkpoint,
+    )
+    stream = TradeStream(
+        settings.broker_key,
+        settings.broker_secret.get_secret_value(),
+        url=stream_url(settings.broker_url),
+        on_update=forwarder.accept,
+        on_listening=forwarder.connected,
+        on_gone=forwarder.disconnected,
+        longest_pause=longest_pause,
+    )
+    forwarder.start()
+    stream.start()
+    try:
+        yield Forwarding(forwarder, stream, metrics, outbox)
+    finally:
+        stream.stop()
+        forwarder.stop()
+        outbox.close()
