@@ -1,6 +1,6 @@
 """Records between the poll and the transaction: decoded, or the dead letters that they become."""
 
-from dataclasses import dataclass
+import msgspec
 
 from torghut_runtime.order_feed.envelope import Rejected, decode
 from torghut_runtime.order_feed.ingest import Arrival, Letter
@@ -16,8 +16,7 @@ class RefusedError(Exception):
         super().__init__(str(cause))
 
 
-@dataclass(frozen=True, slots=True)
-class Decoded:
+class Decoded(msgspec.Struct, frozen=True, gc=False):
     """A record as an event, or as the letter that it becomes."""
 
     record: Record

@@ -104,6 +104,10 @@ class OrderFeedIngestor:
                 break
             try:
                 if not self._ready():
+                    if limits.until_end:
+                        stopped = "log_end"  # a topic that does not exist holds nothing
+                        break
+                    self._sleep(self._settings.order_feed_poll_ms / 1000)
                     continue
                 room = self._settings.order_feed_batch_size
                 if limits.rows is not None:
@@ -174,8 +178,6 @@ class OrderFeedIngestor:
             self._log.assign({key: position.next_offset for key, position in positions.items()})
         self._positions = positions
         self._assigned = bool(positions)
-        if not positions:
-            self._sleep(self._settings.order_feed_poll_ms / 1000)
         return self._assigned
 
     def _note(self, polled: Polled) -> None:
