@@ -267,7 +267,9 @@ class SimulatedBroker:
         Raises:
             InputError: an unknown key, a bad value, or something that does not exist.
         """
-        keys = self.controls.merge(changes)
+        wanted, keys = self.controls.merged(changes)
+        self.interventions.check(wanted, keys)
+        self.controls.settings = wanted
         self.interventions.carry_out(keys)
         self.interventions.foreign_orders()
 
