@@ -29,6 +29,9 @@ LENIENT: Mapping[str, Any] = {
     "gate1_max_net_pnl_cv": None,
     "gate1_min_net_pnl": None,
     "gate1_max_negative_fold_ratio": None,
+    "gate2_max_tca_slippage_bps": None,
+    "gate2_max_tca_shortfall_notional": None,
+    "gate2_max_tca_churn_ratio": None,
 }
 """Limits with which the test's candidate passes: what a test of the way to a patch needs, and no user gets."""
 

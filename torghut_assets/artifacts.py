@@ -236,8 +236,7 @@ def export_bundle(
     for path in files:
         if PurePosixPath(path).parts[0] not in BUNDLE_ENTRIES - {MANIFEST} or ".." in PurePosixPath(path).parts:
             raise ValueError(f"{path!r} is no path of a bundle")
-    target = output_dir.expanduser().resolve()
-    _check_target(target, output_dir)
+    target = bundle_target(output_dir)
     target.parent.mkdir(parents=True, exist_ok=True)
     aside = target.parent / f".{target.name}.torghut-old"
     prefix = f".{target.name}.torghut-new-"
@@ -262,12 +261,19 @@ def export_bundle(
     return ExportedBundle(output_dir, output_dir / MANIFEST, displaced)
 
 
-def _check_target(target: Path, given: Path) -> None:
+def bundle_target(output_dir: Path) -> Path:
+    """Where a bundle for ``output_dir`` is put, absolute.
+
+    Raises:
+        InputError: as :func:`export_bundle`.
+    """
+    target = output_dir.expanduser().resolve()
     if target.exists() and not target.is_dir():
-        raise InputError("is a file; give a folder for the bundle", file=given)
+        raise InputError("is a file; give a folder for the bundle", file=output_dir)
     protected = (Path.cwd(), Path.home())
     if any(place == target or target in place.parents for place in protected) or (target / ".git").exists():
-        raise InputError("would be replaced as a whole by the bundle; give a folder of its own", file=given)
+        raise InputError("would be replaced as a whole by the bundle; give a folder of its own", file=output_dir)
+    return target
 
 
 def _write_tree(root: Path, files: Mapping[str, bytes], checkpoint: Checkpoint) -> None:

@@ -14,11 +14,15 @@ from torghut_assets.partitions import CANDIDATES
 from torghut_assets.resources import ProjectResource
 from torghut_runtime.market.calendar import TradingCalendar
 
+MAX_RUNTIME_S = 7200
+"""After this a run of the lane counts as lost."""
 EXCHANGE_ZONE = "America/New_York"
 
 LANE = dg.define_asset_job(
     "lane",
-    selection=dg.AssetSelection.all() - dg.AssetSelection.assets(dg.AssetKey(["research", "leaderboard"])),
+    selection=dg.AssetSelection.groups("market", "research", "gates", "promotion")
+    - dg.AssetSelection.assets(dg.AssetKey(["research", "leaderboard"])),
+    tags={"dagster/max_runtime": str(MAX_RUNTIME_S)},
     description="One candidate from its data to the verdict and, when it is promoted, the patch; with all checks.",
 )
 CHECKS = dg.define_asset_job(

@@ -82,8 +82,9 @@ def _candidates(project: Path, partition: str | None) -> list[str]:
 
 def _checks(definitions: dg.Definitions, select: str | None) -> set[dg.AssetCheckKey]:
     graph = definitions.resolve_asset_graph()
+    of_candidates = {key for key in graph.asset_check_keys if graph.get(key).partitions_def == CANDIDATES}
     if select is None:
-        return set(graph.asset_check_keys)
+        return of_candidates
     plain_key = "/" in select and ":" not in select and not set(select) & set(' +*"()')
     text = f'key:"{select}"' if plain_key else select
     try:
@@ -93,7 +94,7 @@ def _checks(definitions: dg.Definitions, select: str | None) -> set[dg.AssetChec
             assets = dg.AssetSelection.from_string(text).resolve(graph)
     except Exception as error:
         raise InputError(f"cannot be read as a selection of assets: {select!r}", field="--select") from error
-    return {key for key in graph.asset_check_keys if key.asset_key in assets}
+    return {key for key in of_candidates if key.asset_key in assets}
 
 
 def _outcomes(

@@ -14,6 +14,7 @@ from torghut_assets.commands.checks import checks
 from torghut_assets.commands.demo import demo
 from torghut_assets.commands.dev import dev
 from torghut_assets.commands.gates import gates
+from torghut_assets.commands.guard import guard
 from torghut_assets.commands.init import init
 from torghut_assets.commands.lane import lane
 from torghut_assets.commands.ledger import ledger
@@ -37,7 +38,7 @@ def cli() -> None:
     """
 
 
-for _command in (lane, backtest, bars, candidates, checks, gates, promotion, ledger, dev, init, demo):
+for _command in (lane, backtest, bars, candidates, checks, gates, promotion, guard, ledger, dev, init, demo):
     cli.add_command(_command)
 
 

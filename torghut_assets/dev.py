@@ -24,7 +24,7 @@ import psycopg
 
 from torghut_assets.shipped_files import shipped
 from torghut_runtime.errors import InputError, StoreUnavailableError
-from torghut_runtime.settings import Settings
+from torghut_runtime.settings import Settings, database_url
 from torghut_runtime.storage.embedded import ensure_database
 
 PG_URL_VARIABLE: Final = "TORGHUT_DAGSTER_PG_URL"
@@ -37,12 +37,11 @@ Say = Callable[[str], None]
 
 def dagster_url(dsn: str) -> str:
     """Dagster's URL for the server of ``dsn``: database ``dagster``, driver psycopg2."""
-    head, _, tail = dsn.partition("://")
-    if not head.startswith("postgres") or "/" not in tail:
-        raise InputError("is no URL of a PostgreSQL database", field="DB_DSN")
-    server, _, name = tail.rpartition("/")
-    _, mark, options = name.partition("?")
-    return f"postgresql+psycopg2://{server}/dagster{mark}{options}"
+    try:
+        url = database_url(dsn).set(drivername="postgresql+psycopg2", database="dagster")
+    except ValueError as error:
+        raise InputError(str(error), field="DB_DSN") from None
+    return url.render_as_string(hide_password=False)
 
 
 def prepare_dagster_home(home: Path, project: Path) -> Path:

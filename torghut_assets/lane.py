@@ -4,7 +4,7 @@ It calls the functions that Dagster's assets call, in the same order, and export
 live in ``market``, ``research``, ``gates`` and ``promotion``.
 """
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -13,13 +13,28 @@ from typing import Literal
 
 import sqlalchemy as sa
 
-from torghut_assets.artifacts import export_bundle
+from torghut_assets.artifacts import ArtifactStore, bundle_target, export_bundle, parquet_bytes
 from torghut_assets.bundle import Research, bundle_files, bundle_ids, digests, judged_documents, judged_files
 from torghut_assets.gates.collection import collect_facts
+from torghut_assets.gates.engine import Document
 from torghut_assets.gates.evaluation import GateEvaluation, evaluate_gates
 from torghut_assets.gates.evidence import Evidence, freeze_evidence
 from torghut_assets.gates.policy import GatePolicy, load_policy
-from torghut_assets.gates.rule import Target
+from torghut_assets.gates.rule import REPORT, SPEC, Target
+from torghut_assets.guard.memory import MemoryBlobs, MemorySessions
+from torghut_assets.guard.policy import default_policy_path
+from torghut_assets.guard.policy import load_policy as load_orchestration_policy
+from torghut_assets.guard.progression import Bundle, policy_dry_run
+from torghut_assets.guard.records import JUDGED_FOR
+from torghut_assets.guard.session import SqlSessions
+from torghut_assets.guard.stages import (
+    StageGuard,
+    dry_run_concluded,
+    gates_concluded,
+    prerequisites_concluded,
+    readiness_concluded,
+)
+from torghut_assets.guard.store import Guard
 from torghut_assets.market.data import MarketData, market_signals, read_market_bars
 from torghut_assets.promotion.approval import PresentedApproval
 from torghut_assets.promotion.configmap import render_patch
@@ -59,6 +74,8 @@ class LaneRequest:
     strategy_configmap: Path = Path(DEFAULT_CONFIGMAP)
     approval_token: str | None = None
     ledger: Literal["auto", "none"] = "auto"
+    store: Path = Path("artifacts/store")
+    """Artifact store of the project, where the guard finds each stage's artifact; not used without a ledger."""
 
 
 @dataclass(frozen=True)
@@ -143,6 +160,7 @@ def _read_market(
 
 def _read(request: LaneRequest, progress: Progress, pipeline: FeaturePipeline) -> _Inputs:
     """Small files first, so that a mistake in one of them is told at once."""
+    bundle_target(request.output_dir)
     policy = load_policy(request.gate_policy)
     settings = read_settings(request.research)
     configmap = read_text(request.strategy_configmap)
@@ -237,6 +255,8 @@ def _judge(
     judged = judged_files(research, evidence, evaluation)
     prerequisites = judge_prerequisites(inputs.policy, evaluation, documents, artifacts=digests(judged))
     readiness = judge_rollback_readiness(inputs.policy, evaluation, documents)
+    stages = stage_guard(spec.name, connection, request.store)
+    guard_stages(stages, inputs, research, judged, documents, evaluation, prerequisites, readiness)
     token = request.approval_token
     decision = decide_promotion(
         inputs.policy,
@@ -246,6 +266,7 @@ def _judge(
         readiness,
         now=clock(),
         approval=None if token is None else PresentedApproval(token, ()),
+        guard=stages.promotion_answer(evaluation.run_id),
     )
     patch = render_patch(
         inputs.configmap,
@@ -266,8 +287,50 @@ def _judge(
             actor=operating_system_user(),
             code_version=version,
         )
+    if decision.promotion_allowed:
+        stages.publish(evaluation.run_id, patch.encode())
     progress("bundle", 1, 2)
     files = bundle_files(judged, prerequisites, readiness, decision, patch)
     export_bundle(files, request.output_dir, ids=bundle_ids(spec, decision))
     progress("bundle", 2, 2)
     return LaneResult(research, evidence, evaluation, prerequisites, readiness, decision, request.output_dir)
+
+
+def stage_guard(name: str, connection: sa.Connection | None, store: Path) -> StageGuard:
+    """The guard for a candidate's lane: on the database, or in memory where nothing is recorded.
+
+    Raises:
+        PolicyError: the orchestration policy cannot be used.
+    """
+    policy = load_orchestration_policy(default_policy_path())
+    if connection is None:
+        guard = Guard(policy, MemorySessions(), MemoryBlobs())
+    else:
+        guard = Guard(policy, SqlSessions(connection.engine), ArtifactStore(store))
+    return StageGuard(guard, name, operating_system_user())
+
+
+def guard_stages(
+    stages: StageGuard,
+    inputs: _Inputs,
+    research: Research,
+    judged: Mapping[str, bytes],
+    documents: Sequence[Document],
+    evaluation: GateEvaluation,
+    prerequisites: PromotionPrerequisites,
+    readiness: RollbackReadiness,
+) -> None:
+    """Tell the guard what each stage concluded, up to the dry run of the policy; denied stages add no result."""
+    run_id = evaluation.run_id
+    stages.lead_to_gates(
+        research.spec.candidate_id,
+        run_id,
+        signals=stages.guard.artifacts.put(parquet_bytes(inputs.market.signals.frame)),
+        spec=judged[SPEC],
+        report=judged[REPORT],
+    )
+    stages.conclude(run_id, gates_concluded(evaluation))
+    stages.enter_and_conclude(run_id, prerequisites_concluded(prerequisites))
+    stages.enter_and_conclude(run_id, readiness_concluded(readiness))
+    bundle = Bundle(evaluation, documents, digests(judged))
+    stages.enter_and_conclude(run_id, dry_run_concluded(policy_dry_run(inputs.policy, bundle, JUDGED_FOR)))

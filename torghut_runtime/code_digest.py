@@ -1,7 +1,6 @@
 """Digests of source code: which code concluded something."""
 
 import hashlib
-import importlib
 import pkgutil
 from collections.abc import Iterable
 from functools import cache
@@ -17,11 +16,13 @@ def _module_files(name: str) -> Iterable[tuple[str, Path]]:
     if spec.submodule_search_locations is not None:
         for child in pkgutil.iter_modules(spec.submodule_search_locations, prefix=f"{name}."):
             yield from _module_files(child.name)
+        for template in (Path(spec.origin).parent / "templates").glob("*.j2"):
+            yield f"{name}/templates/{template.name}", template
 
 
 @cache
 def code_digest(*modules: str) -> str:
-    """sha256 over the source text of ``modules``; a package counts with everything in it.
+    """sha256 over the source text of ``modules``; a package counts with everything in it, its templates included.
 
     Line ends are normalised; file locations and modification times do not count. A process reads a module once, so that
     a file which is edited under a running server does not change what that server says it runs.
@@ -35,10 +36,3 @@ def code_digest(*modules: str) -> str:
         source = files[name].read_bytes().replace(b"\r\n", b"\n")
         hasher.update(f"{name}\0{hashlib.sha256(source).hexdigest()}\n".encode())
     return hasher.hexdigest()
-
-
-def module_of(obj: object) -> str:
-    """Name of the module that defines ``obj``, importable."""
-    name = type(obj).__module__ if not isinstance(obj, type) else obj.__module__
-    importlib.import_module(name)
-    return name

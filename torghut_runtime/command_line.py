@@ -5,7 +5,7 @@ Nothing heavy is imported here, so that ``--help`` answers at once; a command im
 
 Exit codes: 0 done, whatever the verdict; 1 an unexpected failure or a service that does not answer; 2 bad usage or bad
 input, one line on stderr that names file, row and field; 3 the answer is no (denied, behind, broken) where the caller
-asked to be told so.
+asked to be told so; 4 a person has to look first (the guard's answers only).
 """
 
 import json
@@ -37,6 +37,7 @@ class ExitCode(IntEnum):
     FAILURE = 1
     USAGE = 2
     DENIED = 3
+    REVIEW = 4
     INTERRUPTED = 130
 
 

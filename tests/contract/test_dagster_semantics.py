@@ -11,6 +11,7 @@ import pytest
 
 from torghut_assets.check_specs import candidate_check
 from torghut_assets.partitions import CANDIDATES
+from torghut_assets.selection import selected_alone
 
 Instance = dg.DagsterInstance
 BASE = dg.AssetKey("base")
@@ -178,6 +179,61 @@ def test_whether_an_asset_runs_alone_is_read_from_the_job(instance: Instance):
     run(instance, "good", base, watcher, memory=memory)
     run(instance, "good", base, watcher, memory=memory, selection=[watcher])
     assert seen == [({watcher.key}, {base.key, watcher.key}), ({watcher.key}, {watcher.key})]
+
+
+@pytest.mark.parametrize("job", ["lane", "__ASSET_JOB"])
+def test_a_run_of_a_job_s_subset_knows_whether_an_asset_was_asked_for_alone(instance: Instance, job: str):
+    seen: list[bool] = []
+
+    @dg.asset(partitions_def=CANDIDATES)
+    def watcher(context: dg.AssetExecutionContext, base: str) -> str:
+        seen.append(selected_alone(context))
+        return base
+
+    @dg.multi_asset_check(specs=[candidate_check("watched", watcher.key, "")])
+    def watched(watcher: str) -> Iterator[dg.AssetCheckResult]:
+        yield dg.AssetCheckResult(check_name="watched", asset_key=dg.AssetKey("watcher"), passed=True)
+
+    defs = dg.Definitions(
+        assets=[base, watcher],
+        asset_checks=[watched],
+        jobs=[dg.define_asset_job("lane", selection=dg.AssetSelection.all())],
+        resources={"io_manager": Memory()},
+    )
+    resolved = defs.resolve_implicit_global_asset_job_def() if job == "__ASSET_JOB" else defs.resolve_job_def(job)
+    for selection in (None, [watcher.key], [base.key, watcher.key]):
+        run = resolved.execute_in_process(partition_key="good", instance=instance, asset_selection=selection)
+        assert run.success
+    assert seen == [False, True, False]
+
+
+def test_a_job_of_partitioned_assets_takes_a_partition_without_being_told():
+    defs = dg.Definitions(assets=[base], jobs=[dg.define_asset_job("lane", selection=dg.AssetSelection.all())])
+    assert defs.resolve_job_def("lane").partitions_def == CANDIDATES
+
+
+def test_an_optional_input_annotation_is_loaded_as_none(instance: Instance):
+    seen: list[str | None] = []
+
+    @dg.asset
+    def maybe() -> dg.MaterializeResult[str | None]:
+        return dg.MaterializeResult(value=None)
+
+    @dg.asset
+    def reader(maybe: str | None) -> None:
+        seen.append(maybe)
+
+    assert dg.materialize([maybe, reader], instance=instance, resources={"io_manager": Memory()}).success
+    assert seen == [None]
+
+
+def test_deleting_a_run_keeps_what_other_runs_have_materialized(instance: Instance):
+    memory = Memory()
+    first = run(instance, "good", base, memory=memory)
+    second = run(instance, "bad", base, memory=memory)
+    instance.delete_run(first.run_id)
+    assert [each.run_id for each in instance.get_runs()] == [second.run_id]
+    assert "bad" in instance.get_materialized_partitions(BASE)
 
 
 def test_a_failure_without_retries_is_not_tried_again(instance: Instance):

@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 from dagster_dev import DENIED, PROMOTED, SHIPPED, DevServer, alive, wait_for, write_candidates
 from lane_project import ROOT
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 from postgres import open_folder
 
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
+PATIENCE_MS = 60_000
 ARTIFACTS = ROOT / "test-artifacts"
 
 
@@ -52,7 +53,8 @@ def browser() -> Generator[Browser]:
 def page(browser: Browser) -> Generator[Page]:
     """A fresh page; waits up to a minute for what a busy machine draws late."""
     context = browser.new_context(viewport={"width": 1600, "height": 1000})
-    context.set_default_timeout(60_000)
+    context.set_default_timeout(PATIENCE_MS)
+    expect.set_options(timeout=PATIENCE_MS)
     yield context.new_page()
     context.close()
 

@@ -2,13 +2,11 @@
 
 import signal
 import socket
-import subprocess
-import sys
 from pathlib import Path
 
 import psycopg
 import pytest
-from dagster_dev import PROGRAM, DevServer, alive, wait_for, write_candidates
+from dagster_dev import DevServer, alive, wait_for, write_candidates
 from postgres import TEMPLATE, new_database, open_folder
 
 from torghut_runtime.storage.embedded import embedded_conninfo
@@ -57,20 +55,3 @@ def test_the_embedded_database_goes_with_the_command_when_its_terminal_closes(tm
             server.kill()
         assert not listens(server.postgres_port)
         assert server.lines[-1] == "torghut    | stopped\n"
-
-
-def test_a_taken_port_is_one_line_and_2(tmp_path: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-        done = subprocess.run(
-            [sys.executable, "-c", PROGRAM, "dev", "--port", str(port)],
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=120,
-        )
-    assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == (
-        f"torghut dev: field port: 127.0.0.1:{port} is in use; give another or stop what listens there\n"
-    )

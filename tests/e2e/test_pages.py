@@ -9,20 +9,28 @@ from playwright.sync_api import Page, expect
 pytestmark = [pytest.mark.full, pytest.mark.e2e]
 
 GROUPS = ("market", "research", "gates", "promotion")
-_EXPANDED = "%2C".join(f"global%40global%3A{group}" for group in GROUPS)
 _LOADED = "picture => picture.complete && picture.naturalWidth"
 
 
 def test_the_asset_graph_shows_the_groups_and_their_assets(dev: DevServer, page: Page, screenshots: Path) -> None:
-    page.set_viewport_size({"width": 1900, "height": 1000})
     page.goto(f"{dev.url}/asset-groups")
     for group in GROUPS:
         expect(page.get_by_text(group, exact=True).first).to_be_visible()
-    page.screenshot(path=screenshots / "asset-groups.png")
-    page.goto(f"{dev.url}/asset-groups?expanded={_EXPANDED}")
+    page.screenshot(path=screenshots / "asset-groups.png", animations="disabled")
+
+
+def test_the_graph_of_the_lane_shows_every_asset(dev: DevServer, page: Page, screenshots: Path) -> None:
+    page.set_viewport_size({"width": 2000, "height": 1120})
+    page.goto(f"{dev.url}/locations/torghut/jobs/lane")
+    page.get_by_text("Hide navigation").click()
+    expect(page.get_by_text("promotion", exact=True).first).to_be_visible()
+    page.mouse.click(600, 1000)
+    page.keyboard.press("Alt+KeyE")  # expands all groups
     for asset in ("bars", "signals", "candidate_spec", "evaluation_report", "gate_evaluation", "promotion_decision"):
         expect(page.get_by_text(asset, exact=True).first).to_be_visible()
-    page.screenshot(path=screenshots / "asset-graph.png")
+    page.wait_for_load_state("networkidle")
+    graph = {"x": 66, "y": 0, "width": 1074, "height": 1080}
+    page.screenshot(path=screenshots / "asset-graph.png", animations="disabled", clip=graph)
 
 
 def test_a_failed_check_shows_observed_value_limit_and_the_whole_rule_table(
@@ -32,23 +40,23 @@ def test_a_failed_check_shows_observed_value_limit_and_the_whole_rule_table(
     denied = page.locator("tr", has_text="denied_by").last
     expect(denied).to_contain_text("6.net_pnl_delta")
     expect(denied).to_contain_text("> 0")
-    page.screenshot(path=screenshots / "failed-check.png")
+    page.screenshot(path=screenshots / "failed-check.png", animations="disabled")
     page.locator("tr", has_text="rules").get_by_text("[Show Markdown]").first.click()
     table = page.get_by_role("dialog").locator("table")
     expect(table.locator("tr", has_text="6.net_pnl_delta")).to_contain_text("fail")
     expect(table.locator("tr", has_text="6.regime_slice_pass_ratio")).to_contain_text("waived")
-    page.screenshot(path=screenshots / "failed-check-rules.png")
+    page.screenshot(path=screenshots / "failed-check-rules.png", animations="disabled")
 
 
 def test_the_equity_curve_is_drawn_on_the_report_of_a_candidate(dev: DevServer, page: Page, screenshots: Path) -> None:
     page.goto(f"{dev.url}/assets/backtest/evaluation_report?view=events&partition={SHIPPED}")
     row = page.locator("tr", has_text="equity").filter(has=page.get_by_text("[Show Markdown]")).first
-    page.screenshot(path=screenshots / "evaluation-report.png")
+    page.screenshot(path=screenshots / "evaluation-report.png", animations="disabled")
     row.get_by_text("[Show Markdown]").click()
     picture = page.get_by_role("dialog").locator("img")
     expect(picture).to_be_visible()
     assert picture.evaluate(_LOADED) > 600
-    page.screenshot(path=screenshots / "equity.png")
+    page.screenshot(path=screenshots / "equity.png", animations="disabled")
 
 
 def test_the_lane_asks_for_a_candidate(dev: DevServer, page: Page, screenshots: Path) -> None:
@@ -57,4 +65,4 @@ def test_the_lane_asks_for_a_candidate(dev: DevServer, page: Page, screenshots: 
     page.get_by_text("Select a partition").click()
     for candidate in (PROMOTED, DENIED, SHIPPED):
         expect(page.get_by_text(candidate, exact=True).first).to_be_visible()
-    page.screenshot(path=screenshots / "pick-a-candidate.png")
+    page.screenshot(path=screenshots / "pick-a-candidate.png", animations="disabled")

@@ -1,4 +1,4 @@
-"""`torghut lane run`, as the predecessor was called: exit codes, what is printed, what is written, what is left alone."""
+"""`torghut lane run`, as the predecessor was called: exit codes, what is printed and written, what is left alone."""
 
 import json
 from collections.abc import Callable

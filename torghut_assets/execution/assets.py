@@ -16,8 +16,10 @@ from torghut_assets.execution.keys import EXECUTIONS, ORDER_EVENTS, RECONCILIATI
 from torghut_assets.execution.resource import OrderFeedResource
 from torghut_assets.keys import OPERATORS
 from torghut_assets.resources import ArtifactStoreResource
+from torghut_runtime.code_digest import code_digest
 
 GROUP = "execution"
+_CODE = code_digest("torghut_assets.execution")[:16]
 REFRESH = dg.AutomationCondition.eager().without(dg.AutomationCondition.in_latest_time_window())
 
 order_events = dg.AssetSpec(
@@ -48,7 +50,7 @@ def _stored(
     group_name=GROUP,
     owners=OPERATORS,
     kinds={"postgres"},
-    code_version="1",
+    code_version=_CODE,
 )
 def executions(
     context: dg.AssetExecutionContext, order_feed: OrderFeedResource, artifacts: ArtifactStoreResource
@@ -68,7 +70,7 @@ def executions(
     group_name=GROUP,
     owners=OPERATORS,
     kinds={"postgres"},
-    code_version="1",
+    code_version=_CODE,
 )
 def tca(
     context: dg.AssetExecutionContext, order_feed: OrderFeedResource, artifacts: ArtifactStoreResource
@@ -88,7 +90,7 @@ def tca(
     group_name=GROUP,
     owners=OPERATORS,
     kinds={"postgres"},
-    code_version="1",
+    code_version=_CODE,
 )
 def reconciliation_report(
     context: dg.AssetExecutionContext, order_feed: OrderFeedResource, artifacts: ArtifactStoreResource

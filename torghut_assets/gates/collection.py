@@ -6,7 +6,17 @@ that nobody has measured stays ``None``.
 
 import sqlalchemy as sa
 
-from torghut_assets.gates.evidence import CandidateState, Drill, Drills, Facts, RollbackTarget, Trials
+from torghut_assets.execution.costs import execution_facts
+from torghut_assets.gates.evidence import (
+    CandidateState,
+    Drill,
+    Drills,
+    Executions,
+    Facts,
+    RollbackTarget,
+    TransactionCosts,
+    Trials,
+)
 from torghut_assets.gates.policy import ROLLBACK_CHECKS
 from torghut_assets.promotion.configmap import source_digest
 from torghut_assets.research import records, trial_records
@@ -15,6 +25,7 @@ from torghut_assets.research.walkforward import WalkforwardReport, sharpe_varian
 from torghut_runtime.canonical import canonical_value
 from torghut_runtime.storage import ledger
 from torghut_runtime.storage.database import transaction
+from torghut_runtime.storage.guard_tables import guard_candidates
 
 
 def collect_facts(
@@ -35,16 +46,22 @@ def collect_facts(
     rollback_target = RollbackTarget(source_sha256=source_digest(configmap_text))
     if connection is None:
         own = Trials(count=len(walkforward.trials), sharpe_variance=sharpe_variance(walkforward.trials))
-        return Facts(trials=own, candidate_state=CandidateState(superseded=False), rollback_target=rollback_target)
+        state = CandidateState(paused=False, superseded=False)
+        return Facts(trials=own, candidate_state=state, rollback_target=rollback_target)
     with transaction(connection):
         content = {name: value for name, value in canonical_value(spec).items() if name != "name"}
         records.record_candidate(
             connection, records.CandidateRecord(spec.candidate_id, spec.dataset.dataset_id, content)
         )
+        executions, tca = _execution_facts(connection, spec)
         return Facts(
             trials=_trials_on_record(connection, walkforward),
+            executions=executions,
+            tca=tca,
             drills=_newest_drills(connection, spec.name),
-            candidate_state=CandidateState(superseded=_is_superseded(connection, spec)),
+            candidate_state=CandidateState(
+                paused=_is_paused(connection, spec.name), superseded=_is_superseded(connection, spec)
+            ),
             rollback_target=rollback_target,
         )
 
@@ -76,6 +93,25 @@ def _trials_on_record(connection: sa.Connection, walkforward: WalkforwardReport)
     return Trials(count=found.count, sharpe_variance=found.sharpe_variance)
 
 
+def _execution_facts(connection: sa.Connection, spec: CandidateSpec) -> tuple[Executions, TransactionCosts | None]:
+    """Executions of the candidate's strategies, and the worst of what those of the last 30 days cost."""
+    now = connection.execute(sa.select(sa.func.clock_timestamp())).scalar_one()
+    found = [execution_facts(connection, each.strategy_id, now) for each in spec.strategies]
+    executions = Executions(
+        record_id="+".join(count.record_id for count, _ in found), count=sum(count.count for count, _ in found)
+    )
+    costs = [each for _, each in found if each is not None]
+    if not costs:
+        return executions, None
+    worst = TransactionCosts(
+        record_id="+".join(each.record_id for each in costs),
+        slippage_bps=max(each.slippage_bps for each in costs),
+        shortfall_notional=max(each.shortfall_notional for each in costs),
+        churn_ratio=max(each.churn_ratio for each in costs),
+    )
+    return executions, worst
+
+
 def _newest_drills(connection: sa.Connection, name: str) -> Drills:
     """The newest record of each drill about this candidate."""
     newest: dict[str, Drill] = {}
@@ -86,6 +122,12 @@ def _newest_drills(connection: sa.Connection, name: str) -> Drills:
                 record_id=f"ledger:{row.seq}", passed=row.body.get("passed") is True, completed_at=row.at
             )
     return Drills(**newest)
+
+
+def _is_paused(connection: sa.Connection, name: str) -> bool:
+    """Whether the guard holds the candidate for review; one that it has never seen is not."""
+    table = guard_candidates
+    return connection.execute(sa.select(table.c.paused).where(table.c.name == name)).scalar_one_or_none() is True
 
 
 def _is_superseded(connection: sa.Connection, spec: CandidateSpec) -> bool:

@@ -10,6 +10,8 @@ from typing import Any
 
 import dagster as dg
 
+from torghut_assets.guard.answering import answered
+from torghut_assets.guard.stages import INTAKE
 from torghut_assets.io_manager import Encoded
 from torghut_assets.keys import BARS, RESEARCHERS, SIGNALS
 from torghut_assets.market.data import market_signals, read_market_bars
@@ -33,6 +35,7 @@ _AGE = dg.FreshnessPolicy.time_window(fail_window=timedelta(days=7), warn_window
     description="Checked bars of the candidate: one timeframe, in order, adjusted where the file says how. "
     "Empty for a candidate that is registered with signals.",
 )
+@answered(INTAKE)
 def bars(context: dg.AssetExecutionContext, project: ProjectResource) -> dg.MaterializeResult[Encoded]:
     """Read the bars that the registration names."""
     registration = project.registration(context.partition_key)
@@ -64,6 +67,7 @@ def bars(context: dg.AssetExecutionContext, project: ProjectResource) -> dg.Mate
     description="The candidate's bars with the features of contract v3, computed or as its signal file has them, and "
     "what was measured about the data.",
 )
+@answered(INTAKE)
 def signals(
     context: dg.AssetExecutionContext, project: ProjectResource, bars: BarSet | None
 ) -> dg.MaterializeResult[Encoded]:

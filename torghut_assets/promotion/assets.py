@@ -14,6 +14,12 @@ from torghut_assets.bundle import Research, bundle_files, bundle_ids, digests, j
 from torghut_assets.gates.evaluation import GateEvaluation
 from torghut_assets.gates.evidence import Evidence
 from torghut_assets.gates.policy import load_policy
+from torghut_assets.guard import stages
+from torghut_assets.guard.answering import ACTOR, answered
+from torghut_assets.guard.progression import Bundle
+from torghut_assets.guard.progression import policy_dry_run as try_policy
+from torghut_assets.guard.records import JUDGED_FOR
+from torghut_assets.guard.resource import GuardResource
 from torghut_assets.io_manager import Encoded
 from torghut_assets.keys import (
     CANDIDATE_SPEC,
@@ -23,6 +29,7 @@ from torghut_assets.keys import (
     GATE_EVALUATION,
     OPERATORS,
     PATCH,
+    POLICY_DRY_RUN,
     PREREQUISITES,
     READINESS,
     RISK,
@@ -48,7 +55,6 @@ from torghut_runtime.code_digest import code_digest
 from torghut_runtime.market.signals import SignalSet
 
 _CODE = code_digest("torghut_assets.gates", "torghut_assets.promotion")[:16]
-ACTOR = "dagster"
 _JUDGED = {
     "spec": dg.AssetIn(CANDIDATE_SPEC),
     "results": dg.AssetIn(WALKFORWARD_RESULTS),
@@ -69,9 +75,11 @@ _JUDGED = {
     description="What bundle and candidate must be beside the gates: artifacts present and unchanged, not paused, not "
     "superseded.",
 )
+@answered(stages.PREREQUISITES)
 def promotion_prerequisites(
     context: dg.AssetExecutionContext,
     project: ProjectResource,
+    guard: GuardResource,
     spec: CandidateSpec,
     results: WalkforwardResults,
     report: EvaluationReport,
@@ -83,11 +91,19 @@ def promotion_prerequisites(
     research = Research(spec, results, report)
     present = digests(judged_files(research, evidence, evaluation))
     judged = judge_prerequisites(policy, evaluation, judged_documents(research, evidence), artifacts=present)
+    entry = guard.of(context.partition_key, ACTOR).enter_and_conclude(
+        judged.run_id, stages.prerequisites_concluded(judged)
+    )
     encoded = Encoded.of(judged)
     return dg.MaterializeResult(
         value=encoded,
         data_version=dg.DataVersion(encoded.data_version),
-        metadata={"passed": judged.passed, "rules": rule_table(judged.records), "run_id": judged.run_id},
+        metadata={
+            "passed": judged.passed,
+            "rules": rule_table(judged.records),
+            "run_id": judged.run_id,
+            "guard": f"{entry.to_stage}: {entry.reason}",
+        },
     )
 
 
@@ -101,9 +117,11 @@ def promotion_prerequisites(
     code_version=_CODE,
     description="Whether the candidate could be rolled back: drills passed, and there is something to go back to.",
 )
+@answered(stages.READINESS)
 def rollback_readiness(
     context: dg.AssetExecutionContext,
     project: ProjectResource,
+    guard: GuardResource,
     spec: CandidateSpec,
     results: WalkforwardResults,
     report: EvaluationReport,
@@ -114,11 +132,64 @@ def rollback_readiness(
     policy = load_policy(project.folder / project.registration(context.partition_key).gate_policy)
     documents = judged_documents(Research(spec, results, report), evidence)
     judged = judge_rollback_readiness(policy, evaluation, documents)
+    entry = guard.of(context.partition_key, ACTOR).enter_and_conclude(judged.run_id, stages.readiness_concluded(judged))
     encoded = Encoded.of(judged)
     return dg.MaterializeResult(
         value=encoded,
         data_version=dg.DataVersion(encoded.data_version),
-        metadata={"passed": judged.passed, "rules": rule_table(judged.records), "run_id": judged.run_id},
+        metadata={
+            "passed": judged.passed,
+            "rules": rule_table(judged.records),
+            "run_id": judged.run_id,
+            "guard": f"{entry.to_stage}: {entry.reason}",
+        },
+    )
+
+
+@dg.asset(
+    key=POLICY_DRY_RUN,
+    ins=_JUDGED,
+    deps=[PREREQUISITES, READINESS],
+    partitions_def=CANDIDATES,
+    group_name="promotion",
+    kinds={"json"},
+    owners=OPERATORS,
+    code_version=_CODE,
+    description="Whether the policy says yes to the candidate as it is, and no when an artifact is taken away or the "
+    "drills are old.",
+)
+@answered(stages.DRY_RUN)
+def policy_dry_run(
+    context: dg.AssetExecutionContext,
+    project: ProjectResource,
+    guard: GuardResource,
+    spec: CandidateSpec,
+    results: WalkforwardResults,
+    report: EvaluationReport,
+    evidence: Evidence,
+    evaluation: GateEvaluation,
+) -> dg.MaterializeResult[Encoded]:
+    """Try the policy on the bundle, at the time of its newest drill."""
+    policy = load_policy(project.folder / project.registration(context.partition_key).gate_policy)
+    research = Research(spec, results, report)
+    bundle = Bundle(
+        evaluation,
+        judged_documents(research, evidence),
+        digests(judged_files(research, evidence, evaluation)),
+    )
+    tried = try_policy(policy, bundle, JUDGED_FOR)
+    entry = guard.of(context.partition_key, ACTOR).enter_and_conclude(tried.run_id, stages.dry_run_concluded(tried))
+    encoded = Encoded.of(tried)
+    return dg.MaterializeResult(
+        value=encoded,
+        data_version=dg.DataVersion(encoded.data_version),
+        metadata={
+            "passed": tried.passed,
+            "reasons": reasons_list(tried.plain.reasons),
+            "rules": rule_table(tried.plain.records),
+            "run_id": tried.run_id,
+            "guard": f"{entry.to_stage}: {entry.reason}",
+        },
     )
 
 
@@ -129,6 +200,7 @@ def rollback_readiness(
         "prerequisites": dg.AssetIn(PREREQUISITES),
         "readiness": dg.AssetIn(READINESS),
     },
+    deps=[POLICY_DRY_RUN],
     partitions_def=CANDIDATES,
     group_name="promotion",
     kinds={"json", "postgres"},
@@ -136,9 +208,11 @@ def rollback_readiness(
     code_version=_CODE,
     description="The one verdict: promote, hold or deny, with every reason; a row in the governance ledger.",
 )
+@answered(stages.DRY_RUN)
 def promotion_decision(
     context: dg.AssetExecutionContext,
     project: ProjectResource,
+    guard: GuardResource,
     database: DatabaseResource,
     clock: ClockResource,
     artifacts: ArtifactStoreResource,
@@ -161,6 +235,7 @@ def promotion_decision(
         prerequisites,
         readiness,
         now=clock.now(),
+        guard=guard.of(name, ACTOR).promotion_answer(evaluation.run_id),
     )
     with database.connection() as connection:
         if connection is not None:
@@ -215,9 +290,11 @@ def promotion_decision(
     description="The ConfigMap patch of a promoted candidate. A denied one has none; asked for alone, it fails with "
     "the reasons.",
 )
+@answered(stages.PAPER)
 def strategy_configmap_patch(
     context: dg.AssetExecutionContext,
     project: ProjectResource,
+    guard: GuardResource,
     signals: SignalSet,
     spec: CandidateSpec,
     results: WalkforwardResults,
@@ -241,9 +318,14 @@ def strategy_configmap_patch(
         decision,
         code_version=lane_code_version(),
     )
+    tampered = bool(refusals) and decision.promotion_allowed
+    own = guard.of(context.partition_key, ACTOR)
+    if not refusals:
+        entry = own.enter(evaluation.run_id, stages.PAPER)
+        refusals = () if entry.accepted else (entry.reason,)
     if refusals:
         reasons = ", ".join(refusals)
-        if decision.promotion_allowed or selected_alone(context):
+        if tampered or selected_alone(context):
             raise dg.Failure(
                 f"no patch for {spec.name}: {reasons}",
                 metadata={"reasons": reasons_list(refusals), "action": decision.action},
@@ -266,6 +348,7 @@ def strategy_configmap_patch(
         project.bundle_folder(context.partition_key),
         ids=bundle_ids(spec, decision),
     )
+    own.conclude(evaluation.run_id, stages.Conclusion(stages.PAPER, "passed", (), patch.encode()))
     encoded = Encoded.of(patch)
     yield dg.MaterializeResult(
         value=encoded,
@@ -278,4 +361,10 @@ def strategy_configmap_patch(
     )
 
 
-PROMOTION_ASSETS = [promotion_prerequisites, rollback_readiness, promotion_decision, strategy_configmap_patch]
+PROMOTION_ASSETS = [
+    promotion_prerequisites,
+    rollback_readiness,
+    policy_dry_run,
+    promotion_decision,
+    strategy_configmap_patch,
+]

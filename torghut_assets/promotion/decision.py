@@ -55,6 +55,13 @@ class UsedWaiver(Record):
     expired: bool
 
 
+class GuardAnswer(Record):
+    """Whether the orchestration guard lets the run enter paper trading."""
+
+    allowed: bool
+    reason: str
+
+
 class LedgerReference(Record):
     """The governance-ledger row of this decision."""
 
@@ -80,6 +87,7 @@ class PromotionDecision(Record):
     prerequisites_passed: bool
     rollback_ready: bool
     records: tuple[RuleRecord, ...] = Field(description="rules that depend on the time of day or on live")
+    guard: GuardAnswer | None = Field(description="the guard's answer; null when it was not asked")
     waivers: tuple[UsedWaiver, ...]
     uncertainty_action: UncertaintyAction | None
     cap_multiplier: float = Field(description="factor on the patch's notional caps")
@@ -113,6 +121,7 @@ def decide_promotion(
     *,
     now: datetime,
     approval: PresentedApproval | None = None,
+    guard: GuardAnswer | None = None,
 ) -> PromotionDecision:
     """Decide on the target that the evaluation was made for.
 
@@ -124,6 +133,8 @@ def decide_promotion(
         readiness: judged for the same run and target.
         now: the moment of the decision, aware.
         approval: the token somebody presented.
+        guard: what the orchestration guard says about entering paper trading, which is no matter of shadow; ``None``
+            where there is nobody to ask, as in a notebook. The patch asks again.
 
     Raises:
         InputError: the reports belong to different runs or targets, or the policy is another one.
@@ -138,6 +149,8 @@ def decide_promotion(
     reasons = set(standing_reasons(evaluation, prerequisites, readiness, records, waivers))
     if known.digests != evaluation.inputs:
         reasons.add(DIGEST_MISMATCH)
+    if guard is not None and not guard.allowed and target != "shadow" and not reasons:
+        reasons.add(guard.reason)  # where gates or reports deny, the guard only follows them
     eligible = gates_passed and not reasons
     action: PromotionAction = "deny" if not eligible else "hold" if target == "shadow" else "promote"
     degraded = evaluation.uncertainty_action == "degrade"
@@ -157,6 +170,7 @@ def decide_promotion(
         prerequisites_passed=prerequisites.passed,
         rollback_ready=readiness.passed and not any(item.denies for item in records if item.rule_id.startswith("r.")),
         records=records,
+        guard=guard,
         waivers=waivers,
         uncertainty_action=evaluation.uncertainty_action,
         cap_multiplier=float(policy.gate7_degrade_size_multiplier) if degraded else 1.0,

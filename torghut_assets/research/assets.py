@@ -10,6 +10,8 @@ from pathlib import Path
 
 import dagster as dg
 
+from torghut_assets.guard.answering import answered
+from torghut_assets.guard.stages import BACKTEST, BUILD
 from torghut_assets.io_manager import Encoded
 from torghut_assets.keys import (
     BARS,
@@ -69,6 +71,7 @@ def _set_up(project: ProjectResource, name: str, signals: SignalSet) -> Setup:
     description="What is judged: strategies with every parameter, search space, data, settings and code, and the "
     "identity that follows from them.",
 )
+@answered(BUILD)
 def candidate_spec(
     context: dg.AssetExecutionContext, project: ProjectResource, signals: SignalSet
 ) -> dg.MaterializeResult[Encoded]:
@@ -102,6 +105,7 @@ def candidate_spec(
     description="Parameters chosen on training data only and applied to the test window that follows, one account "
     "through all test windows; decisions, fills, equity, and every configuration that was tried.",
 )
+@answered(BACKTEST)
 def walkforward_results(
     context: dg.AssetExecutionContext, project: ProjectResource, signals: SignalSet, spec: CandidateSpec
 ) -> dg.MaterializeResult[Encoded]:
@@ -150,6 +154,7 @@ def walkforward_results(
     code_version=_CODE,
     description="Every metric that a gate reads, out of sample and after costs, with baselines and lookahead check.",
 )
+@answered(BACKTEST)
 def evaluation_report(
     context: dg.AssetExecutionContext,
     project: ProjectResource,

@@ -1,5 +1,6 @@
-"""Every table of the database ``torghut``, as SQLAlchemy Core sees it: one ``MetaData``, no mapper.
+"""The tables of the database ``torghut``, as SQLAlchemy Core sees them: one ``MetaData``, no mapper.
 
+Governance and research stand here, the guard's and the control facts' tables in ``guard_tables``.
 The migrations make the tables; a test compares what they made with what stands here. Triggers stand in the migrations
 only. Rows of the ledger and of research are never changed: the database refuses it.
 """

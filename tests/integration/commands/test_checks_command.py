@@ -43,7 +43,7 @@ def call(judged: Path, capfd: pytest.CaptureFixture[str]) -> Call:
 def test_all_passed_is_0_and_warnings_do_not_change_that(call: Call) -> None:
     code, out, err = call("--partition", "good-one", "--json")
     outcomes = {(each["asset"], each["check"]): each["outcome"] for each in json.loads(out)}
-    assert (code, err, len(outcomes)) == (0, "", 12)
+    assert (code, err, len(outcomes)) == (0, "", 17)
     assert outcomes["gates/gate_evaluation", "gate5_live_ramp_readiness"] == "warned"
     assert set(outcomes.values()) == {"passed", "warned"}
 
@@ -59,14 +59,16 @@ def test_a_failed_check_of_severity_error_is_3_and_explains_itself(call: Call) -
 def test_a_check_without_result_is_2_also_beside_failed_ones(call: Call) -> None:
     code, out, _ = call("--partition", "new-one", "--json")
     assert code == 2
-    assert {each["outcome"] for each in json.loads(out)} == {"no result"}
+    outcomes = {each["check"]: each["outcome"] for each in json.loads(out)}
+    assert outcomes.pop("guard_transition") == "failed"
+    assert set(outcomes.values()) == {"no result"}
     assert call()[0] == 2
 
 
 def test_a_selection_narrows_the_checks(call: Call) -> None:
-    code, out, _ = call("--partition", "bad-one", "--select", "gates/rollback_readiness", "--json")
+    code, out, _ = call("--partition", "good-one", "--select", "gates/rollback_readiness", "--json")
     assert code == 0
-    assert [each["check"] for each in json.loads(out)] == ["rollback_readiness"]
+    assert {each["check"] for each in json.loads(out)} == {"rollback_readiness", "guard_transition"}
     assert call("--partition", "bad-one", "--select", "group:market", "--json")[0] == 0
 
 
@@ -87,8 +89,8 @@ def test_the_junit_report_counts_failures_and_errors(call: Call, tmp_path: Path)
     call("--partition", "bad-one", "--junit", str(tmp_path / "failed.xml"))
     call("--partition", "new-one", "--junit", str(tmp_path / "missing.xml"))
     failed, missing = (ET.parse(tmp_path / f"{name}.xml").getroot() for name in ("failed", "missing"))
-    assert (failed.get("tests"), failed.get("failures"), failed.get("errors")) == ("12", "3", "0")
-    assert (missing.get("failures"), missing.get("errors")) == ("0", "12")
+    assert (failed.get("tests"), failed.get("failures"), failed.get("errors")) == ("17", "7", "0")
+    assert (missing.get("failures"), missing.get("errors")) == ("5", "12")
     assert {case.get("classname") for case in failed} >= {"bad-one.gates/gate_evaluation"}
 
 

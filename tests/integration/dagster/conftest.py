@@ -19,6 +19,13 @@ from dagster_projects import (
 from lane_project import LENIENT, DagsterProject, write_project
 
 
+@pytest.fixture(autouse=True)
+def no_pictures() -> Generator[None]:
+    """Tear sheets without their pictures, for the test only."""
+    with no_tear_sheet_pictures():
+        yield
+
+
 @pytest.fixture(scope="session")
 def judged(tmp_path_factory: pytest.TempPathFactory) -> Generator[JudgedProject]:
     """The shared project."""
@@ -29,13 +36,13 @@ def judged(tmp_path_factory: pytest.TempPathFactory) -> Generator[JudgedProject]
         project = opened(stack, folder)
         with no_tear_sheet_pictures():
             runs = {name: project.run(name) for name in (ALLOWED, DENIED, SIGNALLED)}
-            yield JudgedProject(project, runs)
+        yield JudgedProject(project, runs)
 
 
 @pytest.fixture
 def own_project(tmp_path: Path) -> Generator[Callable[..., DagsterProject]]:
     """Open a project of the test's own, with one lenient candidate named ``allowed``."""
-    with ExitStack() as stack, no_tear_sheet_pictures():
+    with ExitStack() as stack:
 
         def call(candidates: dict[str, Any] | None = None, **resources: Any) -> DagsterProject:
             folder = write_project(tmp_path / "project", candidates or {ALLOWED: {"policy": LENIENT}})

@@ -129,6 +129,28 @@ def test_bad_bars_are_2_and_name_the_place(
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize(
+    ("option", "value", "said"),
+    [
+        ("--name", "cand-123", "field --name: 'cand-123' is no candidate name"),
+        ("--name", "Momentum", "field --name: 'Momentum' is no candidate name"),
+        ("--timeframe", "1Day", "field timeframe: is of bars; signals name their own timeframe"),
+    ],
+)
+def test_options_that_do_not_fit_are_2(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], option: str, value: str, said: str
+) -> None:
+    write_rows(tmp_path / "signals.json", daily_rows(20))
+    write_entries(tmp_path / "strategies.yaml", legacy_entry())
+    write_policy(tmp_path / "policy.json")
+    (tmp_path / "research.yaml").write_text("{}")
+    (tmp_path / "configmap.yaml").write_bytes((ROOT / "deploy/k8s/base/strategy-configmap.yaml").read_bytes())
+    code, out, err = lane(tmp_path, capsys, "--signals", "signals.json", option, value)
+    assert (code, out) == (2, "")
+    assert said in err
+    assert not (tmp_path / "out").exists()
+
+
 def lane(folder: Path, capsys: pytest.CaptureFixture[str], *data: str) -> tuple[int, str, str]:
     words = [str(folder / word) if "." in word else word for word in data]
     options = {

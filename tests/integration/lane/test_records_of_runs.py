@@ -15,6 +15,7 @@ from torghut_assets.cli import cli
 from torghut_assets.lane import LaneResult, run_lane
 from torghut_assets.research import candidate, records
 from torghut_runtime.command_line import run
+from torghut_runtime.errors import InputError
 from torghut_runtime.storage import ledger
 
 DRILLS = {
@@ -28,7 +29,6 @@ TABLES = (
     "research_fold_metrics",
     "research_trials",
     "research_promotions",
-    "governance_ledger",
 )
 Judged = Callable[..., LaneResult]
 
@@ -52,6 +52,11 @@ def judged(project: Path, tmp_path: Path, database_dsn: str, monkeypatch: pytest
     return call
 
 
+def decisions(connection: sa.Connection) -> list[ledger.LedgerRow]:
+    """The ledger's promotion decisions on the candidate; what the guard wrote beside them is told in its own tests."""
+    return [row for row in ledger.history(connection, "test-candidate") if row.kind == "promotion"]
+
+
 def counts(connection: sa.Connection) -> dict[str, int]:
     return {name: connection.execute(sa.text(f"SELECT count(*) FROM {name}")).scalar_one() for name in TABLES}
 
@@ -72,13 +77,12 @@ def test_a_run_again_adds_no_research_and_one_ledger_row_for_its_decision(
         "research_fold_metrics": 5,
         "research_trials": 1,
         "research_promotions": 1,
-        "governance_ledger": 1,
     }
     again = judged()
     assert again.decision.run_id == first.decision.run_id
-    assert counts(connection) == {**before, "governance_ledger": 2}
-    rows = ledger.history(connection, "test-candidate")
-    assert [row.kind for row in rows] == ["promotion", "promotion"]
+    assert counts(connection) == before
+    rows = decisions(connection)
+    assert len(rows) == 2
     assert {row.body["run_id"] for row in rows} == {first.decision.run_id}
     assert again.decision.ledger is not None
     assert again.decision.ledger.seq == rows[1].seq
@@ -94,7 +98,7 @@ def test_the_bundle_names_its_ledger_row_and_only_the_decision_differs_between_r
     after = files(result.output_dir)
     changed = {path for path in before if before[path] != after[path]}
     assert changed == {"gates/promotion-decision.json", "MANIFEST.json"}
-    (row, _) = ledger.history(connection, "test-candidate")
+    (row, _) = decisions(connection)
     decision = json.loads(before["gates/promotion-decision.json"])
     assert decision["ledger"] == {"seq": row.seq, "hash": row.hash}
 
@@ -227,3 +231,14 @@ def test_without_its_database_the_lane_ends_with_1_and_writes_nothing(
     assert "a-password" not in captured.err
     assert captured.err.count("\n") == 1
     assert files(tmp_path) == before
+
+
+def test_a_folder_that_cannot_hold_the_bundle_is_told_before_anything_is_recorded(
+    judged: Judged, tmp_path: Path, connection: sa.Connection
+) -> None:
+    (tmp_path / "taken").write_text("a file")
+    with pytest.raises(InputError, match="taken: is a file; give a folder for the bundle"):
+        judged(called="taken")
+    assert set(counts(connection).values()) == {0}
+    assert ledger.history(connection, "taken") == []
+    assert (tmp_path / "taken").read_text() == "a file"

@@ -11,12 +11,13 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
 from torghut_runtime.errors import StoreUnavailableError
-from torghut_runtime.storage import migrations
+from torghut_runtime.storage import guard_tables, migrations, order_tables
 from torghut_runtime.storage.database import connect, create_engine
 from torghut_runtime.storage.ledger import append, history
 from torghut_runtime.storage.migrations import downgrade, head, is_at_head, migrate
-from torghut_runtime.storage.order_tables import metadata
+from torghut_runtime.storage.tables import metadata
 
+REGISTERED = (guard_tables, order_tables)
 VERSIONS = Path(migrations.__file__).parent / "versions"
 
 

@@ -14,6 +14,7 @@ from dagster_dev import alive, wait_for
 from postgres import free_port
 
 from torghut_assets import dev
+from torghut_assets.cli import cli
 from torghut_assets.dev import (
     check_dagster_database,
     check_port,
@@ -23,11 +24,13 @@ from torghut_assets.dev import (
     stop_group,
 )
 from torghut_assets.shipped_files import shipped
+from torghut_runtime.command_line import run
 from torghut_runtime.errors import InputError, StoreUnavailableError
 from torghut_runtime.settings import Settings, load_settings
 
-OBEDIENT = "import subprocess, sys, time; subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)']); "
-DEAF = "import signal; [signal.signal(n, signal.SIG_IGN) for n in (signal.SIGINT, signal.SIGTERM)]; " + OBEDIENT
+SIGNALS = "import signal; [signal.signal(n, signal.SIG_{}) for n in (signal.SIGINT, signal.SIGTERM)]; "
+CHILD = "import subprocess, sys, time; subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)']); "
+OBEDIENT, DEAF = SIGNALS.format("DFL") + CHILD, SIGNALS.format("IGN") + CHILD
 SLEEP = "print('up', flush=True); time.sleep(600)"
 
 
@@ -36,6 +39,7 @@ SLEEP = "print('up', flush=True); time.sleep(600)"
     [
         ("postgresql+psycopg://u:p@h:1/torghut", "postgresql+psycopg2://u:p@h:1/dagster"),
         ("postgresql://u@h/other?sslmode=require", "postgresql+psycopg2://u@h/dagster?sslmode=require"),
+        ("postgresql://u@/torghut?host=/run/pg", "postgresql+psycopg2://u@/dagster?host=%2Frun%2Fpg"),
     ],
 )
 def test_dagster_has_a_database_of_its_own_on_the_same_server(dsn: str, url: str) -> None:
@@ -62,6 +66,17 @@ def test_a_port_is_free_or_refused() -> None:
         with pytest.raises(InputError, match=f"127.0.0.1:{port} is in use"):
             check_port("127.0.0.1", port)
     check_port("127.0.0.1", port)
+
+
+def test_a_taken_port_is_one_line_and_2(capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        assert run(cli, "torghut", ["dev", "--port", str(port)]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err == (
+        f"torghut: field port: 127.0.0.1:{port} is in use; give another or stop what listens there\n"
+    )
 
 
 def test_a_missing_dagster_database_is_named_without_the_password(postgres_port: int) -> None:

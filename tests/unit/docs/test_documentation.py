@@ -1,4 +1,4 @@
-"""Links resolve, commands in the documentation exist, generated pages are current, the README's example is the real one."""
+"""Links resolve, commands exist, generated pages are current, and the README's example is the real one."""
 
 import re
 import shlex

@@ -119,6 +119,8 @@ def test_a_candidate_without_folds_has_a_page_too() -> None:
         found.research.spec, found.research.results.report, found.research.report, judged(found)
     ).decode()
     assert "fold_count_below_minimum" in page
+    assert "The data are too short for a single fold." in page
+    assert "<img" not in page
     assert "None" not in page
     assert "nan" not in re.sub(r"base64,[A-Za-z0-9+/=]+", "", page)
 

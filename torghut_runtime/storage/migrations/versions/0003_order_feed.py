@@ -3,7 +3,7 @@
 from alembic import op
 
 revision = "0003_order_feed"
-down_revision = "0001_governance_and_research"
+down_revision = "0002_guard"
 
 _TABLES = (
     "durable_counters",
