@@ -14,13 +14,13 @@ from pathlib import Path
 import pytest
 import requests
 from alpaca_streams import await_listening, until
-from kafka_behind_proxy import free_port
 from simulated_days import MINUTE, OPEN, flat, minute_bars, tape_of
 from simulator_fixtures import StartSimulator, control
 
 from torghut_runtime.broker.simulator.engine import BrokerSettings
 from torghut_runtime.broker.simulator.server.launch import RunningSimulator
 from torghut_runtime.order_feed.forwarding import forwarding, stream_url
+from torghut_runtime.order_feed.launchers.launcher import free_port
 from torghut_runtime.order_feed.outbox import Outbox
 from torghut_runtime.settings import Settings, load_settings
 

@@ -11,6 +11,7 @@ from simulated_days import MINUTE, OPEN, Watched, flat, minute_bars
 from torghut_runtime.broker.simulator.engine import BrokerSettings, SimulatedBroker
 from torghut_runtime.broker.simulator.instants import SECOND, parse_moment, rfc3339
 from torghut_runtime.broker.simulator.market_event import MarketQuote
+from torghut_runtime.broker.simulator.refusals import Refusal
 from torghut_runtime.broker.simulator.tape import Tape, read_tape, synthetic_tape
 from torghut_runtime.errors import InputError
 
@@ -128,3 +129,16 @@ def test_times_are_read_to_the_nanosecond(text: str, same: str) -> None:
 def test_other_times_are_none(text: str) -> None:
     with pytest.raises(ValueError):
         parse_moment(text)
+
+
+def test_pairs_trade_around_the_clock_with_their_own_times_in_force() -> None:
+    night = OPEN - 300 * MINUTE
+    quotes = [MarketQuote("BTC/USD", night + at * SECOND, 99.0, 101.0) for at in range(1, 4)]
+    day = Watched(Tape((), "1Min", tuple(quotes)), start=night)
+    day.broker.step()
+    with pytest.raises(Refusal, match="invalid crypto time_in_force"):
+        day.order("buy", symbol="BTC/USD", qty="0.5")
+    document = day.order("buy", symbol="BTC/USD", qty="0.5", time_in_force="gtc")
+    assert (document["asset_class"], document["status"]) == ("crypto", "pending_new")
+    day.broker.step()
+    assert day.fills() == [(Decimal("0.5"), Decimal(101))]

@@ -168,11 +168,11 @@ class Controls:
         self._seed = seed
         self._random: dict[str, Random] = {}
 
-    def merge(self, changes: object) -> frozenset[str]:
-        """Set the given keys, all or none; null sets a key back. Returns the keys.
+    def merged(self, changes: object) -> tuple[ControlSettings, frozenset[str]]:
+        """What would be set with the given keys, and these keys; null sets a key back. Nothing changes yet.
 
         Raises:
-            InputError: an unknown key or a bad value; nothing changes.
+            InputError: an unknown key or a bad value.
         """
         if not isinstance(changes, Mapping):
             raise InputError("must be a JSON object of control keys")
@@ -187,8 +187,7 @@ class Controls:
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
             raise InputError(first["msg"], field=".".join(str(part) for part in first["loc"])) from None
-        self.settings = validated
-        return frozenset(given)
+        return validated, frozenset(given)
 
     def clear(self) -> None:
         """Back to a broker that behaves; the counts begin anew."""

@@ -85,7 +85,7 @@ class OrderDesk:
         order = self._admitted(terms, None)
         order.foreign = foreign
         self.book.add(order)
-        if self._is_trading(terms.symbol) and not order.opening_only:
+        if self.is_trading(terms.symbol) and not order.opening_only:
             self.event(order, "pending_new", execution=False)
             document = order.document()
             self._after(self._controls.latency(), lambda: self._activate(order))
@@ -168,6 +168,10 @@ class OrderDesk:
     def buying_power(self) -> Decimal:
         """What new positions may still cost, dollars."""
         return self.account.buying_power(self._market.price, self._reserved)
+
+    def is_trading(self, symbol: str) -> bool:
+        """Whether the symbol trades now: in the exchange's hours, or around the clock."""
+        return not is_exchange_traded(symbol) or self._sessions.is_open(self._timetable.now)
 
     # What the market does to orders -------------------------------------------------------------------------------
 
@@ -264,9 +268,6 @@ class OrderDesk:
             reserved=reserved,
         )
 
-    def _is_trading(self, symbol: str) -> bool:
-        return not is_exchange_traded(symbol) or self._sessions.is_open(self._timetable.now)
-
     def _expiry(self, terms: OrderTerms) -> int | None:
         now = self._timetable.now
         if terms.time_in_force == "gtc":
@@ -290,7 +291,7 @@ class OrderDesk:
     def _activate(self, order: Order) -> None:
         if not order.is_open or order.working_from is not None:
             return
-        if not self._is_trading(order.terms.symbol):
+        if not self.is_trading(order.terms.symbol):
             self._timetable.schedule(self._sessions.next_open(self._timetable.now), lambda: self._activate(order))
             return
         order.working_from = self.moment
