@@ -16,9 +16,10 @@ from feed_database import counters, rows
 from feed_settings import feed_settings
 from order_messages import envelope, history, payload
 
-from torghut_runtime.order_feed.ingestor import IngestReport, Limits, OrderFeedIngestor
+from torghut_runtime.order_feed.ingestor import OrderFeedIngestor
 from torghut_runtime.order_feed.launchers.launcher import BrokerLauncher, Capability
 from torghut_runtime.order_feed.log import KafkaLog
+from torghut_runtime.order_feed.report import IngestReport, Limits
 from torghut_runtime.order_feed.session import ingest_engine
 from torghut_runtime.settings import Settings
 from torghut_runtime.storage.database import connect, create_engine

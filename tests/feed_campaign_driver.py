@@ -7,8 +7,9 @@ import os
 import signal
 import sys
 
-from torghut_runtime.order_feed.ingestor import Limits, OrderFeedIngestor
+from torghut_runtime.order_feed.ingestor import OrderFeedIngestor
 from torghut_runtime.order_feed.log import KafkaLog
+from torghut_runtime.order_feed.report import Limits
 from torghut_runtime.order_feed.session import ingest_engine
 from torghut_runtime.settings import load_settings
 

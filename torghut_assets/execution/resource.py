@@ -7,7 +7,7 @@ from datetime import UTC, date, datetime
 import dagster as dg
 import sqlalchemy as sa
 
-from torghut_runtime.order_feed.ingestor import IngestReport
+from torghut_runtime.order_feed.report import IngestReport
 from torghut_runtime.order_feed.run import run_tick
 from torghut_runtime.order_feed.session import ingest_engine
 from torghut_runtime.settings import Settings, load_settings

@@ -16,7 +16,7 @@ from torghut_assets.execution import reading
 from torghut_assets.execution.cursor import DateCount, read_cursor, reports
 from torghut_assets.execution.keys import ORDER_EVENTS
 from torghut_assets.execution.resource import OrderFeedResource
-from torghut_runtime.order_feed.ingestor import IngestReport
+from torghut_runtime.order_feed.report import IngestReport
 from torghut_runtime.order_feed.status import configuration, read_status
 from torghut_runtime.settings import Settings
 

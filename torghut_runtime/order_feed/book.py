@@ -9,8 +9,10 @@ The book is what an ingest transaction folds in, what verification recomputes, a
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Final
+
+import msgspec
 
 from torghut_runtime.order_feed.event import OrderEvent, key_order
 from torghut_runtime.order_feed.state import Fill, Headline, OrderFold, OrderState
@@ -42,8 +44,7 @@ class _Order:
         return self.own if self.folded is None else self.folded
 
 
-@dataclass(frozen=True, slots=True)
-class Effect:
+class Effect(msgspec.Struct, frozen=True, gc=False):
     """What one event did to its order."""
 
     ref: OrderRef
@@ -51,8 +52,7 @@ class Effect:
     out_of_order: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Order:
+class Order(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One order as it is to be stored."""
 
     ref: OrderRef
@@ -176,6 +176,8 @@ class OrderBook:
     def _hold(self, client: ClientRef) -> None:
         account, client_order_id = client
         bearers = self._bearers[client]
+        if len(bearers) == 1 and client in self._holders:
+            return
         own = [each for each in bearers if self._orders[account, each].client_order_id == client_order_id]
         holder = min(own or bearers, key=lambda each: (self._orders[account, each].first_ns, each))
         former = self._holders.get(client)
@@ -218,12 +220,19 @@ class OrderBook:
         account, order_id, client_order_id = ref
         state = self._fold_of(ref).state()
         if order_id is None:
-            return Order(ref, client_order_id, state, True, _first(self._fold_of(ref)), state.discrepancies)
+            return Order(
+                ref=ref,
+                client_order_id=client_order_id,
+                state=state,
+                holds_client_id=True,
+                first_ns=_first(self._fold_of(ref)),
+                discrepancies=state.discrepancies,
+            )
         order = self._orders[account, order_id]
         if state.replaces is None and self._replacing[account, order_id]:
-            state = replace(state, replaces=min(self._replacing[account, order_id]))
+            state = msgspec.structs.replace(state, replaces=min(self._replacing[account, order_id]))
         if state.replaced_by is None and self._replaced[account, order_id]:
-            state = replace(state, replaced_by=min(self._replaced[account, order_id]))
+            state = msgspec.structs.replace(state, replaced_by=min(self._replaced[account, order_id]))
         contested = any(len(self._bearers[account, each]) > 1 for each in order.client_ids)
         own = order.client_order_id
         absorbed = sorted(

@@ -6,7 +6,7 @@ forwarder's envelope, Alpaca's raw frame, and the bare payload. Storing what cou
 
 import json
 from dataclasses import dataclass
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from typing import Any, Final, Literal, NoReturn, cast
 
 import msgspec
@@ -35,8 +35,19 @@ Reason = Literal[
 
 _ID: Final = 128
 _NAME: Final = 64
-_DECODER: Final = msgspec.json.Decoder(float_hook=Decimal)
 _Object = dict[str, Any]
+
+
+def _exact(text: str) -> Decimal:
+    """A JSON number; one whose exponent no decimal holds is nothing, or more than is stored."""
+    try:
+        return Decimal(text)
+    except InvalidOperation:
+        return Decimal(0) if "e-" in text.lower() else _TOO_LARGE
+
+
+_TOO_LARGE: Final = Decimal("1e999999")
+_DECODER: Final = msgspec.json.Decoder(float_hook=_exact)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +103,7 @@ def _parsed(value: bytes) -> _Object:
 def _parsed_with_long_numbers(value: bytes) -> object:
     """The rare document with an integer of thousands of digits, which the fast parser refuses."""
     try:
-        return json.loads(value, parse_float=Decimal, parse_int=Decimal, parse_constant=_no_constant)
+        return json.loads(value, parse_float=_exact, parse_int=Decimal, parse_constant=_no_constant)
     except (ValueError, ArithmeticError, RecursionError) as error:
         raise _RejectionError("invalid_json", f"{type(error).__name__}: {error}") from error
 

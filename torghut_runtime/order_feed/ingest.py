@@ -5,12 +5,15 @@ first, so that what one reads about an order is still true when it writes. Where
 again, is not this module's business.
 """
 
+import gc
 import time
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Generator, Iterable, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final, cast
 
+import msgspec
 import psycopg
 import sqlalchemy as sa
 
@@ -34,8 +37,7 @@ COUNTERS: Final = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Arrival:
+class Arrival(msgspec.Struct, frozen=True, gc=False):
     """An event and the way it came; ``raw`` is the JSON text it was read from."""
 
     event: OrderEvent
@@ -120,6 +122,21 @@ def cursor_of(connection: sa.Connection) -> Cursor:
     return driver.cursor()
 
 
+@contextmanager
+def _collection_paused() -> Generator[None]:
+    """No cycle collection while a batch is folded: it makes many small containers, none of them in a cycle.
+
+    Half of the fold's time went into looking for cycles.
+    """
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
+
+
 @dataclass(slots=True)
 class _Batch:
     """A batch while its events are placed one by one."""
@@ -159,7 +176,8 @@ def ingest_batch(
         psycopg.Error: the caller rolls back.
     """
     head = statements.lock_head(cursor)
-    done = _store(cursor, arrivals, head) if arrivals else Ingested()
+    with _collection_paused():
+        done = _store(cursor, arrivals, head) if arrivals else Ingested()
     if letters:
         rows.write_letters(cursor, letters)
     if counted or consumer_errors:

@@ -9,18 +9,18 @@ import random
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
-from typing import Any, Final, Literal, Protocol
+from typing import Any, Final
 
 import psycopg
 import sqlalchemy as sa
 
 from torghut_runtime.errors import StoreUnavailableError, TorghutError, UpstreamError
 from torghut_runtime.order_feed import offsets
-from torghut_runtime.order_feed.envelope import Rejected, decode
-from torghut_runtime.order_feed.ingest import Arrival, Ingested, Letter, cursor_of, ingest_batch
+from torghut_runtime.order_feed.batch import Decoded, RefusedError, as_letter, decode_record
+from torghut_runtime.order_feed.ingest import Ingested, cursor_of, ingest_batch
 from torghut_runtime.order_feed.log import Polled, Record, TopicAndPartition, TopicLog
 from torghut_runtime.order_feed.offsets import FencedError, Position
+from torghut_runtime.order_feed.report import IngestReport, Limits, Observer, StoppedBy
 from torghut_runtime.order_feed.session import kind_of
 from torghut_runtime.settings import Settings
 
@@ -29,41 +29,6 @@ logger = logging.getLogger(__name__)
 DISCOVERY_S: Final = 60.0
 HEARTBEAT_S: Final = 5.0
 BACKOFF_S: Final = (0.1, 5.0)
-StoppedBy = Literal["log_end", "time", "rows", "asked", "paused"]
-
-
-class Observer(Protocol):
-    """Who wants to know what a driver does, beside the tables."""
-
-    def batch(self, rows: int, event_to_commit_s: Sequence[float]) -> None:
-        """A batch was committed; the delays run from the records' own times."""
-        ...
-
-    def database_error(self, kind: str) -> None:
-        """A transaction failed."""
-        ...
-
-
-@dataclass(slots=True)
-class IngestReport:
-    """What a driver did; ``offsets`` are the positions where it stopped."""
-
-    messages: int = 0
-    events_persisted: int = 0
-    duplicates: int = 0
-    missing_fields: int = 0
-    batches: int = 0
-    stopped_by: StoppedBy = "asked"
-    offsets: list[dict[str, str | int]] = field(default_factory=list[dict[str, str | int]])
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """When a driver stops by itself; ``until_end``: at the end of the log and one empty poll."""
-
-    seconds: float | None = None
-    rows: int | None = None
-    until_end: bool = False
 
 
 def _nothing(label: str) -> None:
@@ -139,6 +104,10 @@ class OrderFeedIngestor:
                 break
             try:
                 if not self._ready():
+                    if limits.until_end:
+                        stopped = "log_end"  # a topic that does not exist holds nothing
+                        break
+                    self._sleep(self._settings.order_feed_poll_ms / 1000)
                     continue
                 room = self._settings.order_feed_batch_size
                 if limits.rows is not None:
@@ -209,8 +178,6 @@ class OrderFeedIngestor:
             self._log.assign({key: position.next_offset for key, position in positions.items()})
         self._positions = positions
         self._assigned = bool(positions)
-        if not positions:
-            self._sleep(self._settings.order_feed_poll_ms / 1000)
         return self._assigned
 
     def _note(self, polled: Polled) -> None:
@@ -250,16 +217,20 @@ class OrderFeedIngestor:
 
     def _consume(self, records: Sequence[Record]) -> None:
         """Store records, in halves where their content is refused, until each is stored or a dead letter."""
-        decoded = [self._decoded(record) for record in records if self._is_ahead(record)]
+        decoded = [
+            decode_record(record, self._positions[record.topic, record.partition], self._settings.account_label)
+            for record in records
+            if self._is_ahead(record)
+        ]
         self._passes("decoded")
         waiting = [decoded] if decoded else []
         while waiting:
             batch = waiting.pop()
             try:
                 self._store_twice(batch)
-            except _RefusedError as refused:
+            except RefusedError as refused:
                 if len(batch) == 1:
-                    self._store([_as_letter(batch[0], refused.cause)])
+                    self._store([as_letter(batch[0], refused.cause)])
                 else:
                     middle = len(batch) // 2
                     waiting.extend((batch[middle:], batch[:middle]))
@@ -268,15 +239,7 @@ class OrderFeedIngestor:
         position = self._positions.get((record.topic, record.partition))
         return position is not None and record.offset >= position.next_offset
 
-    def _decoded(self, record: Record) -> "_Decoded":
-        position = self._positions[record.topic, record.partition]
-        event = decode(record.value, account_label=self._settings.account_label, record_ns=record.time_ns)
-        if isinstance(event, Rejected):
-            return _Decoded(record, letter=_letter(record, position, event))
-        arrival = Arrival(event, record.value or b"", position.source, record.partition, record.offset, record.time_ns)
-        return _Decoded(record, arrival=arrival)
-
-    def _store_twice(self, batch: "Sequence[_Decoded]") -> None:
+    def _store_twice(self, batch: Sequence[Decoded]) -> None:
         """Store a batch; what fails for its content, or twice for no known reason, is refused."""
         try:
             self._store(batch)
@@ -288,7 +251,7 @@ class OrderFeedIngestor:
             self._observe_error(kind)
             self._drop_transaction()
             if kind == "content":
-                raise _RefusedError(error) from error
+                raise RefusedError(error) from error
             logger.warning("order feed batch failed, trying once more: %s", type(error).__name__)
         try:
             self._store(batch)
@@ -297,15 +260,15 @@ class OrderFeedIngestor:
             if kind not in {"content", "other"} or isinstance(error, FencedError | UpstreamError):
                 raise
             self._drop_transaction()
-            raise _RefusedError(error) from error
+            raise RefusedError(error) from error
 
-    def _store(self, batch: "Sequence[_Decoded]") -> None:
+    def _store(self, batch: Sequence[Decoded]) -> None:
         """One transaction: offsets locked and checked, events, counters, offsets moved."""
         connection = self._connect()
         errors = self._consumer_errors
         expected: dict[tuple[str, int], tuple[int, int]] = {}
         done: Ingested | None = None
-        kept: list[_Decoded] = []
+        kept: list[Decoded] = []
         try:
             with connection.begin():
                 cursor = cursor_of(connection)
@@ -327,7 +290,7 @@ class OrderFeedIngestor:
 
     def _settle(
         self,
-        kept: "Sequence[_Decoded]",
+        kept: Sequence[Decoded],
         moves: dict[tuple[str, int], tuple[int, int]],
         done: Ingested | None,
         errors: int,
@@ -355,8 +318,8 @@ class OrderFeedIngestor:
             logger.warning("order feed group offset not committed: %s", trouble)
 
     def _fenced(
-        self, cursor: "psycopg.Cursor[Any]", batch: "Sequence[_Decoded]"
-    ) -> "tuple[list[_Decoded], dict[tuple[str, int], tuple[int, int]]]":
+        self, cursor: "psycopg.Cursor[Any]", batch: Sequence[Decoded]
+    ) -> "tuple[list[Decoded], dict[tuple[str, int], tuple[int, int]]]":
         """The part of a batch that is still to be done, and how offsets move with it."""
         touched = {
             key: self._positions[key] for key in dict.fromkeys((e.record.topic, e.record.partition) for e in batch)
@@ -365,7 +328,7 @@ class OrderFeedIngestor:
         for position in touched.values():
             if stored[position.source, position.partition] < position.next_offset:
                 raise FencedError("the stored offset went back")
-        kept: list[_Decoded] = []
+        kept: list[Decoded] = []
         moves: dict[tuple[str, int], tuple[int, int]] = {}
         faster = False
         for each in batch:
@@ -447,50 +410,3 @@ class OrderFeedIngestor:
                 connection.invalidate()
             with suppress(Exception):
                 connection.close()
-
-
-class _RefusedError(Exception):
-    """PostgreSQL, or the fold, cannot take a batch because of what is in it."""
-
-    def __init__(self, cause: Exception) -> None:
-        self.cause = cause
-        super().__init__(str(cause))
-
-
-@dataclass(frozen=True, slots=True)
-class _Decoded:
-    record: Record
-    arrival: Arrival | None = None
-    letter: Letter | None = None
-
-
-def _letter(record: Record, position: Position, rejected: Rejected) -> Letter:
-    return Letter(
-        position.source,
-        record.partition,
-        record.offset,
-        record.time_ns,
-        record.key,
-        record.value,
-        rejected.reason,
-        rejected.detail,
-    )
-
-
-def _as_letter(refused: _Decoded, cause: Exception) -> _Decoded:
-    """A record that PostgreSQL refuses, as a dead letter."""
-    assert refused.arrival is not None
-    arrival, record = refused.arrival, refused.record
-    state = getattr(cause, "sqlstate", None)
-    lines = str(cause).splitlines() or [type(cause).__name__]
-    letter = Letter(
-        arrival.source,
-        record.partition,
-        record.offset,
-        record.time_ns,
-        record.key,
-        record.value,
-        "database_rejected",
-        f"{state or type(cause).__name__}: {lines[0]}",
-    )
-    return _Decoded(record, letter=letter)

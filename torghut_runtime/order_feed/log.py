@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
+import msgspec
 from confluent_kafka import (
     OFFSET_INVALID,
     TIMESTAMP_NOT_AVAILABLE,
@@ -34,8 +35,7 @@ _END: Final = KafkaError._PARTITION_EOF  # noqa: SLF001
 _QUEUED_KB: Final = 32_768
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(msgspec.Struct, frozen=True, gc=False):
     """One record of the topic; ``time_ns`` is its own timestamp."""
 
     topic: str

@@ -10,10 +10,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
+import msgspec
 import psycopg
 
 from torghut_runtime.order_feed.book import Link, Order
-from torghut_runtime.order_feed.event import OrderEvent
 from torghut_runtime.order_feed.state import Fill
 from torghut_runtime.order_feed.statements import EVENT_COLUMNS
 from torghut_runtime.order_feed.values import instant, utc_date
@@ -43,7 +43,6 @@ def _copy(cursor: Cursor, table: str, columns: Sequence[str], rows: Iterable[Seq
             copy.write_row(row)
 
 
-_FIELDS: Final = OrderEvent.__struct_fields__[: len(EVENT_COLUMNS)]
 _EVENT_COLUMNS: Final = (
     *EVENT_COLUMNS,
     "event_seq",
@@ -59,9 +58,11 @@ _EVENT_COLUMNS: Final = (
 
 def _event_row(arrival: "Arrival", seq: int) -> list[Any]:
     event = arrival.event
-    shown_ns = next((ns for ns in (event.time_ns, event.fallback_ns, arrival.record_ns) if ns is not None), None)
+    shown_ns = event.time_ns
+    if shown_ns is None:
+        shown_ns = event.fallback_ns if event.fallback_ns is not None else arrival.record_ns
     return [
-        *(getattr(event, name) for name in _FIELDS),
+        *msgspec.structs.astuple(event)[: len(EVENT_COLUMNS)],
         seq,
         utc_date(shown_ns if shown_ns is not None else time.time_ns()),
         arrival.source,

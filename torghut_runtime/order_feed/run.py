@@ -9,8 +9,9 @@ from types import FrameType
 from prometheus_client import CollectorRegistry, Counter, Histogram, start_http_server
 
 from torghut_runtime.order_feed.ingest import PREFIX
-from torghut_runtime.order_feed.ingestor import IngestReport, Limits, OrderFeedIngestor
+from torghut_runtime.order_feed.ingestor import OrderFeedIngestor
 from torghut_runtime.order_feed.log import KafkaLog
+from torghut_runtime.order_feed.report import IngestReport, Limits
 from torghut_runtime.order_feed.session import ingest_engine
 from torghut_runtime.order_feed.status import configuration
 from torghut_runtime.settings import Settings

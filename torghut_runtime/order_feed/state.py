@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, Final, Literal
 
+import msgspec
+
 from torghut_runtime.order_feed.event import (
     ACTIVITY_FILL,
     CORRECTIONS,
@@ -46,8 +48,7 @@ _TERMS: Final = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Fill:
+class Fill(msgspec.Struct, frozen=True, gc=False):
     """One execution of an order and whether it counts."""
 
     execution_id: str
@@ -59,8 +60,7 @@ class Fill:
     fingerprint: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class OrderState:
+class OrderState(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What is known about one order; times are broker times in nanoseconds since 1970 (UTC)."""
 
     status: str = UNKNOWN
@@ -184,9 +184,11 @@ class OrderFold:
     _terminal_ns: int = -1
     _requests: dict[str, int] = field(default_factory=dict[str, int])
     _rejections: dict[str, int] = field(default_factory=dict[str, int])
+    _known: tuple[_Tally, _Quantity, str] | None = None
 
     def add(self, event: OrderEvent) -> None:
         """Take one more event."""
+        self._known = None
         self.events[event.fingerprint] = event
         self._take_terms(event)
         moment = event.time_ns
@@ -318,9 +320,16 @@ class OrderFold:
 
     def headline(self) -> Headline:
         """Status, filled quantity and average price after the events so far."""
-        tally = self._current()
-        quantity = self._quantity(tally)
-        return self._status(tally, quantity.filled), quantity.filled, quantity.price
+        _, quantity, status = self._outcome()
+        return status, quantity.filled, quantity.price
+
+    def _outcome(self) -> tuple[_Tally, _Quantity, str]:
+        """What the events so far come to; computed once until the next event."""
+        if self._known is None:
+            tally = self._current()
+            quantity = self._quantity(tally)
+            self._known = (tally, quantity, self._status(tally, quantity.filled))
+        return self._known
 
     def is_behind(self, event: OrderEvent) -> bool:
         """Whether the status of ``event`` is older than the order's newest."""
@@ -332,9 +341,7 @@ class OrderFold:
 
     def state(self) -> OrderState:
         """Everything that is known after the events so far."""
-        tally = self._current()
-        quantity = self._quantity(tally)
-        status = self._status(tally, quantity.filled)
+        tally, quantity, status = self._outcome()
         found = {"overfill"} if quantity.overfilled else set[str]()
         if not quantity.complete:
             found.add("fill_gap")

@@ -184,10 +184,10 @@ def lock_executions(cursor: Cursor, refs: Iterable[OrderRef]) -> dict[OrderRef, 
     cursor.execute(
         """
         SELECT id, alpaca_account_label, alpaca_order_id, client_order_id, symbol, side FROM executions WHERE id IN (
-            SELECT e.id FROM unnest(%s::text[], %s::text[]) o(account, id) JOIN executions e
+            SELECT e.id FROM unnest(%b::text[], %b::text[]) o(account, id) JOIN executions e
                 ON e.alpaca_account_label = o.account AND e.alpaca_order_id = o.id
             UNION ALL
-            SELECT e.id FROM unnest(%s::text[], %s::text[]) c(account, id) JOIN executions e
+            SELECT e.id FROM unnest(%b::text[], %b::text[]) c(account, id) JOIN executions e
                 ON e.alpaca_account_label = c.account AND e.client_order_id = c.id AND e.alpaca_order_id IS NULL
         ) ORDER BY id FOR UPDATE
         """,
@@ -202,7 +202,7 @@ def lock_executions(cursor: Cursor, refs: Iterable[OrderRef]) -> dict[OrderRef, 
 _INTENTS: Final = b"""
 SELECT alpaca_account_label, client_order_id, id, trade_decision_id, strategy_id
 FROM order_intents WHERE id IN (
-    SELECT i.id FROM unnest(%s::text[], %s::text[]) c(account, id) JOIN order_intents i
+    SELECT i.id FROM unnest(%b::text[], %b::text[]) c(account, id) JOIN order_intents i
         ON i.alpaca_account_label = c.account AND i.client_order_id = c.id
 ) ORDER BY id
 """
@@ -220,7 +220,7 @@ def lock_intents(cursor: Cursor, orders: Iterable[Order]) -> dict[ClientRef, Lin
     found = read_intents(cursor, orders, lock=b"FOR UPDATE")
     decisions = [link.trade_decision_id for link in found.values() if link.trade_decision_id is not None]
     if decisions:
-        cursor.execute("SELECT 1 FROM trade_decisions WHERE id = ANY(%s) ORDER BY id FOR UPDATE", (decisions,))
+        cursor.execute("SELECT 1 FROM trade_decisions WHERE id = ANY(%b) ORDER BY id FOR UPDATE", (decisions,))
     return found
 
 
@@ -250,7 +250,7 @@ def move_intents(cursor: Cursor, staged: "Sequence[OrderRow]") -> None:
     cursor.execute(
         """
         UPDATE order_intents i SET state = n.state, alpaca_order_id = n.order_id, updated_at = now()
-        FROM unnest(%s::uuid[], %s::text[], %s::text[]) n(id, state, order_id)
+        FROM unnest(%b::uuid[], %b::text[], %b::text[]) n(id, state, order_id)
         WHERE i.id = n.id AND (i.state, i.alpaca_order_id) IS DISTINCT FROM (n.state, n.order_id)
         """,
         (
@@ -262,7 +262,7 @@ def move_intents(cursor: Cursor, staged: "Sequence[OrderRow]") -> None:
     cursor.execute(
         """
         UPDATE trade_decisions d SET status = n.status, executed_at = n.executed_at, updated_at = now()
-        FROM unnest(%s::uuid[], %s::uuid[], %s::text[], %s::timestamptz[]) n(id, intent_id, status, executed_at)
+        FROM unnest(%b::uuid[], %b::uuid[], %b::text[], %b::timestamptz[]) n(id, intent_id, status, executed_at)
             JOIN order_intents i ON i.id = n.intent_id
         WHERE d.id = n.id AND (d.status, d.executed_at) IS DISTINCT FROM (n.status, n.executed_at)
             AND i.intent_seq = (SELECT max(o.intent_seq) FROM order_intents o WHERE o.trade_decision_id = d.id)
@@ -285,7 +285,7 @@ def count(cursor: Cursor, deltas: Mapping[str, int]) -> None:
     """Add to durable counters."""
     cursor.execute(
         "UPDATE durable_counters c SET value = c.value + d.value, updated_at = now()"
-        " FROM unnest(%s::text[], %s::bigint[]) d(name, value) WHERE c.name = d.name",
+        " FROM unnest(%b::text[], %b::bigint[]) d(name, value) WHERE c.name = d.name",
         (list(deltas), list(deltas.values())),
     )
 
@@ -318,11 +318,11 @@ def settle_discrepancies(cursor: Cursor, staged: "Sequence[OrderRow]") -> None:
         """
         UPDATE reconcile_discrepancies r
         SET resolved_at = now(), resolution = 'no_longer_holds', updated_at = now()
-        FROM unnest(%s::text[], %s::text[]) t(account, id)
+        FROM unnest(%b::text[], %b::text[]) t(account, id)
         WHERE r.alpaca_account_label = t.account AND r.alpaca_order_id = t.id
             AND r.resolved_at IS NULL AND r.kind = ANY(%s)
             AND NOT EXISTS (
-                SELECT FROM unnest(%s::text[], %s::text[], %s::text[], %s::text[]) o(account, id, symbol, kind)
+                SELECT FROM unnest(%b::text[], %b::text[], %b::text[], %b::text[]) o(account, id, symbol, kind)
                 WHERE (o.account, o.id, o.kind) = (r.alpaca_account_label, r.alpaca_order_id, r.kind)
                     AND o.symbol IS NOT DISTINCT FROM r.symbol
             )
@@ -338,8 +338,8 @@ def _open(cursor: Cursor, columns: Sequence[list[Any]]) -> None:
         """
         INSERT INTO reconcile_discrepancies AS r
             (id, alpaca_account_label, alpaca_order_id, symbol, kind, ours, first_seen_at, last_seen_at)
-        SELECT gen_random_uuid(), o.account, o.id, o.symbol, o.kind, o.ours, now(), now()
-        FROM unnest(%s::text[], %s::text[], %s::text[], %s::text[], %s::jsonb[]) o(account, id, symbol, kind, ours)
+        SELECT gen_random_uuid(), o.account, o.id, o.symbol, o.kind, o.ours::jsonb, now(), now()
+        FROM unnest(%b::text[], %b::text[], %b::text[], %b::text[], %b::text[]) o(account, id, symbol, kind, ours)
         ON CONFLICT (alpaca_account_label, alpaca_order_id, symbol, kind) WHERE resolved_at IS NULL DO UPDATE
             SET ours = excluded.ours, seen_count = r.seen_count + 1, last_seen_at = now(), updated_at = now()
             WHERE r.ours IS DISTINCT FROM excluded.ours

@@ -186,7 +186,6 @@ executions = sa.Table(
     ),
     sa.Index(None, "alpaca_account_label", "client_order_id"),
     sa.Index(None, "trade_decision_id"),
-    sa.Index(None, "intent_id"),
     sa.Index(None, "last_fill_at"),
     sa.Index("ix_executions_working", "symbol", "status", postgresql_where=sa.text("terminal_at IS NULL")),
 )

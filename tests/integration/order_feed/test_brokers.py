@@ -12,11 +12,12 @@ from confluent_kafka.admin import AdminClient, NewTopic
 from feed_settings import feed_settings
 
 from torghut_runtime.errors import UpstreamError
-from torghut_runtime.order_feed.ingestor import Limits, OrderFeedIngestor
+from torghut_runtime.order_feed.ingestor import OrderFeedIngestor
 from torghut_runtime.order_feed.launchers import kafka
 from torghut_runtime.order_feed.launchers.kafka import KafkaLauncher, Secured
 from torghut_runtime.order_feed.launchers.tansu import TansuLauncher
 from torghut_runtime.order_feed.log import KafkaLog
+from torghut_runtime.order_feed.report import Limits
 from torghut_runtime.order_feed.session import ingest_engine
 
 

@@ -12,7 +12,8 @@ from feed_settings import feed_settings
 from memory_log import MemoryLog, MemoryTopic
 from order_messages import envelope, history, payload
 
-from torghut_runtime.order_feed.ingestor import IngestReport, Limits, OrderFeedIngestor
+from torghut_runtime.order_feed.ingestor import OrderFeedIngestor
+from torghut_runtime.order_feed.report import IngestReport, Limits
 from torghut_runtime.order_feed.session import ingest_engine
 
 END = Limits(until_end=True)
@@ -285,6 +286,23 @@ def test_latest_over_a_backlog_leaves_a_gap_and_a_later_partition_starts_at_its_
     topic.append(envelope(payload(order={"id": "second"})), partition=1)
     assert consume(database_dsn, topic, reset="latest").messages == 1
     assert [row.start_offset for row in offsets(connection)] == [backlog, 0]
+
+
+def test_a_topic_that_does_not_exist_holds_nothing_and_is_waited_for(database_dsn: str) -> None:
+    topic = MemoryTopic(name="another")
+    topic.append(*histories(15, 2))
+    assert consume(database_dsn, topic).stopped_by == "log_end"
+    naps: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        naps.append(seconds)
+        if len(naps) == 3:
+            topic.name = "torghut.trade-updates.v1"
+            topic.recreate()
+            topic.append(*histories(15, 2))
+
+    report = consume(database_dsn, topic, sleep=sleep, limits=Limits(rows=5))
+    assert (report.messages, len(naps)) == (5, 3)
 
 
 def test_latest_over_an_empty_log_is_no_gap(database_dsn: str, connection: sa.Connection) -> None:

@@ -374,9 +374,6 @@ CREATE UNIQUE INDEX ix_executions_client_only ON executions (alpaca_account_labe
     alpaca_order_id IS NULL
 """,
     """
-CREATE INDEX ix_executions_intent_id ON executions (intent_id)
-""",
-    """
 CREATE INDEX ix_executions_last_fill_at ON executions (last_fill_at)
 """,
     """
