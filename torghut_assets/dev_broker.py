@@ -11,6 +11,7 @@ from typing import Any
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
+from torghut_runtime.errors import UpstreamError
 from torghut_runtime.order_feed.launchers.tansu import TansuLauncher
 from torghut_runtime.settings import Settings
 
@@ -21,7 +22,7 @@ PARTITIONS = 3
 def development_broker(settings: Settings, say: Callable[[str], None]) -> Generator[dict[str, str]]:
     """A broker with the feed's topics for as long as the block runs; yields the variables that point to it.
 
-    Yields nothing where a broker is named already.
+    Yields nothing where a broker is named already, or where the embedded one is not installed.
 
     Raises:
         UpstreamError: the embedded broker cannot be started.
@@ -29,7 +30,12 @@ def development_broker(settings: Settings, say: Callable[[str], None]) -> Genera
     if settings.order_feed_bootstrap_servers is not None:
         yield {}
         return
-    launcher = TansuLauncher(settings.home / "broker")
+    try:
+        launcher = TansuLauncher(settings.home / "broker")
+    except UpstreamError as error:
+        say(f"torghut    | the order feed stays off: {error}")
+        yield {}
+        return
     try:
         servers = launcher.start()
         admin: Any = AdminClient({"bootstrap.servers": servers, "log_level": 0})

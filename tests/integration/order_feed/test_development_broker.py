@@ -1,5 +1,6 @@
 """The broker of ``torghut dev`` holds the feed's topics, is pointed to by variables, and ends with it."""
 
+import importlib.util
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,15 @@ def test_topics_are_there_and_the_broker_ends_with_the_block(tmp_path: Path) -> 
         assert servers in said[0]
     with pytest.raises(KafkaException):
         AdminClient({"bootstrap.servers": servers, "log_level": 0}).list_topics(timeout=1)
+
+
+def test_without_the_embedded_broker_the_feed_stays_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    said: list[str] = []
+    with development_broker(feed_settings(home=tmp_path), said.append) as variables:
+        assert variables == {}
+    assert "the order feed stays off" in said[0]
+    assert "torghut[embedded]" in said[0]
 
 
 def test_a_broker_that_the_user_names_is_left_alone(tmp_path: Path) -> None:
