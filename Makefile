@@ -33,7 +33,7 @@ dev: $(READY) ## Start PostgreSQL, a broker and Dagster's UI on 127.0.0.1:3000; 
 	@.venv/bin/torghut dev $(ARGS)
 
 test: $(READY) ## All tests that need nothing but this checkout, with coverage
-	$(PYTEST) -m "not full and not campaign" --cov --cov-report=term --cov-report=xml:test-artifacts/coverage.xml $(ARGS)
+	$(PYTEST) -n auto --dist loadfile -m "not full and not campaign" --cov --cov-report=term --cov-report=xml:test-artifacts/coverage.xml $(ARGS)
 
 test-full: $(READY) ## The tests that `make test` leaves out: real Dagster processes and a browser
 	@scripts/install-browser.sh
@@ -42,7 +42,7 @@ test-full: $(READY) ## The tests that `make test` leaves out: real Dagster proce
 
 campaign: $(READY) ## Long seeded campaigns and property tests with many more examples
 	$(PYTEST) tests/property -m "not full" --hypothesis-profile=campaign $(ARGS)
-	$(PYTEST) -m campaign $(ARGS)
+	$(PYTEST) --ignore=tests/property -m campaign -s $(ARGS)
 
 lint: $(READY) ## Style, imports and formatting
 	$(PYTHON) -m ruff check .
@@ -61,9 +61,10 @@ bench: $(READY) ## Every benchmark, with its targets
 docs: $(READY) ## Regenerate what is generated under docs/ (schemas, gate tables, command line, list of records)
 	$(PYTHON) -m torghut_assets.schemas
 	$(PYTHON) -m torghut_assets.gates.reference
+	$(PYTHON) -m torghut_assets.guard.reference
 	$(PYTHON) -m torghut_assets.commands.reference
-	$(PYTHON) scripts/adr_index.py
 	$(PYTHON) scripts/alpaca_methods.py
+	$(PYTHON) scripts/adr_index.py
 
 conformance-alpaca: $(READY) ## The simulator's cases against a real Alpaca paper account; keys from the environment
 	$(PYTHON) scripts/conformance_alpaca.py $(ARGS)

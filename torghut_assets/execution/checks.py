@@ -8,6 +8,7 @@ import sqlalchemy as sa
 from torghut_assets.execution import reading
 from torghut_assets.execution.keys import RECONCILIATION_REPORT
 from torghut_assets.execution.resource import OrderFeedResource
+from torghut_runtime.errors import StoreUnavailableError
 from torghut_runtime.order_feed.status import Violation, verify
 
 _OF_VERIFICATION = {
@@ -48,13 +49,20 @@ def judged(name: str, violations: list[Violation]) -> dg.AssetCheckResult:
 
 @dg.multi_asset_check(name="order_feed_checks", specs=_SPECS)
 def order_feed_checks(order_feed: OrderFeedResource) -> Iterator[dg.AssetCheckResult]:
-    """Verification of the tables against all events, and open dead letters."""
-    with order_feed.connection() as connection:
-        violations = verify(connection)
-    with order_feed.connection() as connection, reading.snapshot(connection):
-        letters = int(
-            connection.execute(sa.text("SELECT count(*) FROM feed_dead_letters WHERE state = 'open'")).scalar_one()
-        )
+    """Verification of the tables against all events, and open dead letters; a silent database passes nothing."""
+    try:
+        with order_feed.connection() as connection:
+            violations = verify(connection)
+        with order_feed.connection() as connection, reading.snapshot(connection):
+            letters = int(
+                connection.execute(sa.text("SELECT count(*) FROM feed_dead_letters WHERE state = 'open'")).scalar_one()
+            )
+    except StoreUnavailableError as error:
+        for spec in _SPECS:
+            yield dg.AssetCheckResult(
+                check_name=spec.name, asset_key=RECONCILIATION_REPORT, passed=False, description=str(error)
+            )
+        return
     for name in _OF_VERIFICATION:
         yield judged(name, violations)
     yield dg.AssetCheckResult(

@@ -310,12 +310,23 @@ def _nearest(key: str, known: Mapping[str, object] | Sequence[str]) -> str:
     return f"; did you mean {match[0]!r}?" if match else ""
 
 
+class GatePolicyError(InputError):
+    """A gate policy that cannot be used."""
+
+
 def load_policy(path: Path) -> GatePolicy:
     """Read a gate policy from JSON or YAML (by the file's suffix).
 
     Raises:
-        InputError: unreadable, not strict JSON/YAML, unknown key (its neighbour is named), or a value out of range.
+        GatePolicyError: unreadable, not strict JSON/YAML, unknown key (names its neighbour), or a value out of range.
     """
+    try:
+        return _read_policy(path)
+    except InputError as error:
+        raise GatePolicyError(error.message, file=error.file, row=error.row, field=error.field) from error
+
+
+def _read_policy(path: Path) -> GatePolicy:
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:

@@ -9,13 +9,15 @@ from typing import Final
 
 from sqlalchemy.exc import OperationalError
 
+from torghut_assets.gates.policy import GatePolicyError
 from torghut_assets.guard.errors import PolicyError
 from torghut_assets.guard.policy import FailureClass
 from torghut_runtime.errors import InputError, StoreUnavailableError, UpstreamError
 
 FAILURE_TABLE: Final[tuple[tuple[type[BaseException], FailureClass, str], ...]] = (
     (PolicyError, "policy", "the orchestration policy cannot be used"),
-    (InputError, "spec", "a registration, strategy config, data file or gate policy cannot be used"),
+    (GatePolicyError, "policy", "the gate policy cannot be used"),
+    (InputError, "spec", "a registration, strategy config or data file cannot be used"),
     (StoreUnavailableError, "transient", "PostgreSQL does not answer, or a lock was not granted in time"),
     (UpstreamError, "transient", "a remote service failed after its own retries"),
     (OperationalError, "transient", "the database ended the connection or the transaction"),

@@ -57,7 +57,8 @@ class MemorySession:
         return saved
 
     def entries(self, name: str, run_id: str) -> list[StageEntry]:
-        return list(self.stage_entries.get((name, run_id), ()))
+        newest = {entry.stage: entry for entry in self.stage_entries.get((name, run_id), ())}
+        return sorted(newest.values(), key=lambda entry: entry.id)
 
     def add_entry(
         self, state: CandidateState, edge: EntryEdge, *, once: bool, from_stage: str | None, decision: Recorded

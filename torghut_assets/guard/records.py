@@ -75,7 +75,10 @@ class Claims:
 
 @dataclass(frozen=True)
 class Records:
-    """What was read in one snapshot: the candidate, the entries of the requested run, the freeze, the controls."""
+    """What was read in one snapshot: the candidate, the newest entries of the requested run, freeze and controls.
+
+    By which kind of edge a stage is entered follows from the stage, so its newest entry tells it for all.
+    """
 
     state: CandidateState
     entries: Sequence[StageEntry] = ()

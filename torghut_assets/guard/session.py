@@ -73,7 +73,7 @@ class Session(Protocol):
         ...
 
     def entries(self, name: str, run_id: str) -> list[StageEntry]:
-        """The stages that a run has entered, oldest first."""
+        """The newest entry of a run into each stage that it has entered, oldest first."""
         ...
 
     def add_entry(
@@ -171,7 +171,12 @@ class SqlSession:
 
     def entries(self, name: str, run_id: str) -> list[StageEntry]:
         table = guard_stage_results
-        statement = sa.select(table).where(table.c.name == name, table.c.run_id == run_id).order_by(table.c.id)
+        newest = (
+            sa.select(sa.func.max(table.c.id))
+            .where(table.c.name == name, table.c.run_id == run_id)
+            .group_by(table.c.stage)
+        )
+        statement = sa.select(table).where(table.c.id.in_(newest)).order_by(table.c.id)
         return [
             StageEntry(
                 row.id,

@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from sqlalchemy.exc import SQLAlchemyError
 
+from torghut_runtime.api.orchestration_metrics import OrchestrationTally
 from torghut_runtime.api.webhook import Webhook
 from torghut_runtime.errors import StoreUnavailableError
 from torghut_runtime.order_feed.ingest import COUNTERS, PREFIX
@@ -49,6 +50,7 @@ class Snapshot:
     at: float
     feed: FeedStatus
     at_head: bool
+    orchestration: tuple[Metric, ...]
 
 
 class FeedCollector:
@@ -58,6 +60,7 @@ class FeedCollector:
         self._settings = settings
         self._engine = reading_engine(settings.db_dsn)
         self._webhook = webhook
+        self._orchestration = OrchestrationTally()
         self._snapshot: Snapshot | None = None
         self._trouble: frozenset[str] = frozenset()
         self._stop = threading.Event()
@@ -91,7 +94,9 @@ class FeedCollector:
         try:
             with self._engine.connect() as connection:
                 feed = read_status(connection, self._settings)
-            snapshot = Snapshot(time.monotonic(), feed, is_at_head(self._engine))
+                self._orchestration.read(connection)
+            orchestration = tuple(self._orchestration.families())
+            snapshot = Snapshot(time.monotonic(), feed, is_at_head(self._engine), orchestration)
         except (StoreUnavailableError, SQLAlchemyError) as error:
             self.db_up = False
             self.error = str(error).splitlines()[0]
@@ -127,6 +132,7 @@ class FeedCollector:
         found = self.snapshot()
         if found is not None:
             yield from feed_families(found.feed)
+            yield from found.orchestration
 
 
 def feed_families(feed: FeedStatus) -> Iterator[Metric]:

@@ -18,7 +18,7 @@ from typing import Any, Final
 from torghut_runtime.errors import UpstreamError
 from torghut_runtime.order_feed.asked_broker import AskedBroker
 from torghut_runtime.order_feed.broker_answers import OVERLAP, WITHOUT_WATERMARK, activity_update, snapshot_update
-from torghut_runtime.order_feed.event import IMPLIED_STATUS, RANKS, TERMINAL
+from torghut_runtime.order_feed.event import ACTIVITY_FILL, IMPLIED_STATUS, RANKS, TERMINAL
 from torghut_runtime.order_feed.forwarder_metrics import ForwarderMetrics
 from torghut_runtime.order_feed.outbox import Entry, Outbox, OutboxBrokenError, OutboxFullError
 from torghut_runtime.order_feed.publication import Payload, Source, envelope, order_id_of, order_of, record_key
@@ -90,6 +90,8 @@ class Forwarder:
         self._backfilled = 0
         self._fault: str | None = None
         self._recover_at = 0.0
+        self._caught_up = False
+        """Whether everything up to now is recorded: only then may a live frame move the watermark."""
         self._random = SystemRandom()
         self._thread = threading.Thread(target=self._run, name="forwarder-recorder", daemon=True)
 
@@ -154,6 +156,7 @@ class Forwarder:
                 if isinstance(mark, _Stop):
                     return
                 if isinstance(mark, _Connected):
+                    self._caught_up = False
                     self._backfill_until_done(mark.number)
             if self._fault is not None and not group:
                 self._recover()
@@ -176,14 +179,16 @@ class Forwarder:
         return group
 
     def _record_live(self, frames: Sequence[Payload]) -> None:
-        if self._fault is not None and not self._recover():
-            return  # the back-fill that follows the recovery has them
-        self._append(frames, "ws")
+        if self._fault is not None:
+            self._recover()
+        if self._caught_up:
+            self._caught_up = self._append(frames, "ws", [self._broker_ns(frame) for frame in frames])
+        # What is left out here lies after the watermark: the back-fill that is due has it.
 
-    def _recover(self) -> bool:
+    def _recover(self) -> None:
         """After a fault of the outbox: once it has room again, a back-fill first."""
         if self._outbox.size >= FULL_SHARE * self._outbox.max_bytes or time.monotonic() < self._recover_at:
-            return False
+            return
         self._recover_at = time.monotonic() + _RECOVERY_SECONDS
         number = self._connection
         before, self._fault = self._fault, None
@@ -196,13 +201,14 @@ class Forwarder:
             self._backfilled = max(self._backfilled, number)
         else:
             self._fault = self._fault or before
-        return done
 
-    def _append(self, payloads: Sequence[Payload], source: Source) -> bool:
+    def _append(self, payloads: Sequence[Payload], source: Source, times: Sequence[int | None]) -> bool:
+        """Store events; ``times`` (nanoseconds) are what each moves the watermark to."""
         now = datetime.now(UTC)
         self._checkpoint("before_append")
+        entries = [self._entry(payload, source, now, ns) for payload, ns in zip(payloads, times, strict=True)]
         try:
-            self._outbox.append([self._entry(payload, source, now) for payload in payloads])
+            self._outbox.append(entries)
         except (OutboxFullError, OutboxBrokenError) as error:
             self._fault = "outbox_full" if isinstance(error, OutboxFullError) else "outbox_error"
             log.error("%s; trade updates are not recorded until it recovers", error)  # noqa: TRY400
@@ -212,16 +218,19 @@ class Forwarder:
         self._publisher.wake()
         return True
 
-    def _entry(self, payload: Payload, source: Source, now: datetime) -> Entry:
+    def _entry(self, payload: Payload, source: Source, now: datetime, broker_ns: int | None) -> Entry:
         def value(seq: int) -> bytes:
             return envelope(payload, account_label=self._label, seq=seq, source=source, now=now)
 
-        order = order_of(payload)
-        times = (payload.get("timestamp"), payload.get("t"), payload.get("at"), order.get("updated_at"))
-        status = order.get("status") or IMPLIED_STATUS.get(str(payload.get("event")))
-        ended = status in TERMINAL if status in RANKS and payload.get("event") != "activity_fill" else None
-        broker_ns = next((ns for ns in map(instant_ns, times) if ns is not None), None)
+        status = order_of(payload).get("status") or IMPLIED_STATUS.get(str(payload.get("event")))
+        ended = status in TERMINAL if status in RANKS and payload.get("event") != ACTIVITY_FILL else None
         return Entry(record_key(self._label, payload), value, broker_ns, order_id_of(payload), ended)
+
+    @staticmethod
+    def _broker_ns(payload: Payload) -> int | None:
+        """The broker's time of an event, nanoseconds UTC."""
+        times = (payload.get("timestamp"), payload.get("t"), payload.get("at"), order_of(payload).get("updated_at"))
+        return next((ns for ns in map(instant_ns, times) if ns is not None), None)
 
     # Back-fill
 
@@ -264,10 +273,15 @@ class Forwarder:
         updates: list[Mapping[str, Any]] = [snapshot_update(order) for order in orders.values()]
         updates += [activity_update(activity) for activity in broker.fills(since, until)]
         self._checkpoint("backfill_read")
+        read_to = max((ns for ns in map(self._broker_ns, updates) if ns is not None), default=None)
         for start in range(0, len(updates), _GROUP):
-            if not self._append(updates[start : start + _GROUP], "rest"):
+            part = updates[start : start + _GROUP]
+            # Only the last event moves the watermark: a back-fill that was cut short is read again as a whole.
+            last = start + _GROUP >= len(updates)
+            if not self._append(part, "rest", [None] * (len(part) - 1) + [read_to if last else None]):
                 return False
             self._checkpoint("backfill_part")
         self._metrics.backfill_events.inc(len(updates))
         self._fault = None
+        self._caught_up = True
         return True

@@ -14,6 +14,22 @@ CONTROL_KINDS: Final[tuple[ControlKind, ...]] = get_args(ControlKind)
 ControlVerdict = Literal["pass", "fail"]
 
 
+def _newest_of(kind: ControlKind) -> sa.Select[tuple[int, str, str, datetime, timedelta]]:
+    table = control_records
+    age = (sa.func.clock_timestamp() - table.c.at).label("age")
+    newest = (
+        sa.select(table.c.id, table.c.kind, table.c.verdict, table.c.at, age)
+        .where(table.c.kind == kind)
+        .order_by(table.c.at.desc(), table.c.id.desc())
+        .limit(1)
+        .subquery()
+    )
+    return sa.select(newest)
+
+
+_NEWEST: Final = sa.union_all(*(_newest_of(kind) for kind in CONTROL_KINDS))
+
+
 @dataclass(frozen=True)
 class ControlRecord:
     """One finding; ``age`` is measured by the database's clock."""
@@ -41,15 +57,5 @@ def record_control(
 
 def newest_controls(connection: sa.Connection) -> dict[ControlKind, ControlRecord]:
     """The newest record of each kind."""
-    table = control_records
-    age = (sa.func.clock_timestamp() - table.c.at).label("age")
-    newest = [
-        sa.select(table.c.id, table.c.kind, table.c.verdict, table.c.at, age)
-        .where(table.c.kind == kind)
-        .order_by(table.c.at.desc(), table.c.id.desc())
-        .limit(1)
-        .subquery()
-        for kind in CONTROL_KINDS
-    ]
-    rows = connection.execute(sa.union_all(*(sa.select(query) for query in newest)))
+    rows = connection.execute(_NEWEST)
     return {row.kind: ControlRecord(row.id, row.kind, row.verdict, row.at, row.age) for row in rows}

@@ -15,6 +15,17 @@ TRADING_HALTED: Final = "trading_halted"
 TRADING_UNREADABLE: Final = "trading_state_unreadable"
 INCIDENT_OPEN: Final = "incident_open"
 _KNOWN_STATES: Final = ("ACTIVE", "REDUCING", "HALTED")
+# built once: every decision about a promotion stage asks
+_CAUSES: Final = sa.select(
+    sa.exists().where(trading_state.c.state == "HALTED"),
+    sa.exists().where(trading_state.c.state.not_in(_KNOWN_STATES)),
+    sa.exists().where(incidents.c.closed_at.is_(None)),
+    sa.select(guard_freezes.c.cause)
+    .where(guard_freezes.c.lifted_at.is_(None))
+    .order_by(guard_freezes.c.id)
+    .limit(1)
+    .scalar_subquery(),
+)
 
 
 @dataclass(frozen=True)
@@ -63,19 +74,7 @@ def freeze_cause(connection: sa.Connection) -> str | None:
 
     ``None`` when it is not, also where no runtime ever ran.
     """
-    state = trading_state.c.state
-    halted, unreadable, incident, cause = connection.execute(
-        sa.select(
-            sa.exists().where(state == "HALTED"),
-            sa.exists().where(state.not_in(_KNOWN_STATES)),
-            sa.exists().where(incidents.c.closed_at.is_(None)),
-            sa.select(guard_freezes.c.cause)
-            .where(guard_freezes.c.lifted_at.is_(None))
-            .order_by(guard_freezes.c.id)
-            .limit(1)
-            .scalar_subquery(),
-        )
-    ).one()
+    halted, unreadable, incident, cause = connection.execute(_CAUSES).one()
     if halted:
         return TRADING_HALTED
     if unreadable:

@@ -16,6 +16,7 @@ from simulator_fixtures import LOCKSTEP, StartSimulator, control, step
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
+from torghut_runtime.broker.simulator.engine import SimulatedBroker
 from torghut_runtime.broker.simulator.server.app import ServerSettings
 from torghut_runtime.broker.simulator.server.credentials import Credentials
 from torghut_runtime.broker.simulator.server.launch import RunningSimulator
@@ -185,6 +186,24 @@ def test_who_does_not_authenticate_in_time_is_sent_away(start_simulator: StartSi
     with connect(simulator.data_stream_url) as socket:
         socket.recv(timeout=30)
         assert json.loads(socket.recv(timeout=30)) == [{"T": "error", "code": 404, "msg": "auth timeout"}]
+
+
+def test_a_client_that_does_not_read_is_told_and_sent_away(start_simulator: StartSimulator) -> None:
+    simulator = start_simulator(server=ServerSettings(pace=LOCKSTEP.pace, longest_queue=3))
+    with connect(simulator.data_stream_url) as socket:
+        socket.recv(timeout=30)
+        ask(socket, action="auth", key="k", secret="s")
+        ask(socket, action="subscribe", quotes=["*"], trades=["*"], bars=["*"])
+
+        # More frames at once than may wait: nothing is sent in between.
+        def flood(_: SimulatedBroker) -> None:
+            simulator.broker.step(1200)
+
+        simulator.call(flood)
+        requests.post(f"{simulator.url}/sim/control", timeout=30)
+        # One frame may have been on its way already.
+        last = [json.loads(frame) for frame in socket][-1]
+    assert last == [{"T": "error", "code": 407, "msg": "slow client"}]
 
 
 def test_messagepack_clients_get_timestamps_and_json_clients_text(simulator: RunningSimulator) -> None:

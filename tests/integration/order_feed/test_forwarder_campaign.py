@@ -23,7 +23,7 @@ import pytest
 import requests
 from alpaca_streams import until
 from forwarder_child import LABELS
-from kafka_behind_proxy import Kafka, running_kafka
+from interruptible_kafka import Kafka, running_apache_kafka, running_kafka
 from simulated_days import OPEN
 from simulator_fixtures import StartSimulator, control, step
 
@@ -195,10 +195,10 @@ def run(plan: Plan, seed: int, folder: Path, start_simulator: StartSimulator, ka
                 child.up()
             child.revive()
             if number in plan.outages:
-                kafka.proxy.stop()
+                kafka.stop()
                 back_at = plan.outages[number]
             if back_at == number:
-                kafka.proxy.start()
+                kafka.start()
                 back_at = None
             if number in plan.cuts:
                 control(simulator, disconnect=[{"stream": "trading", "seconds": 0.5}])
@@ -207,7 +207,7 @@ def run(plan: Plan, seed: int, folder: Path, start_simulator: StartSimulator, ka
             if number in plan.cuts:
                 child.up()
         if back_at is not None:
-            kafka.proxy.start()
+            kafka.start()
         child.stop()
         child.start()
         child.up()
@@ -255,6 +255,20 @@ def verify(simulator: RunningSimulator, kafka: Kafka, topic: str) -> int:
 def test_a_small_campaign(tmp_path: Path, start_simulator: StartSimulator, kafka: Kafka) -> None:
     plan = Plan(rounds=9, cuts={2}, outages={3: 5}, kills={6: "after_produce:3"})
     run(plan, 1, tmp_path, start_simulator, kafka)
+
+
+@pytest.fixture
+def apache(tmp_path: Path) -> Generator[Kafka]:
+    with running_apache_kafka(tmp_path / "kafka") as broker:
+        yield broker
+
+
+@pytest.mark.full
+def test_five_thousand_events_with_apache_kafka_stopped_and_restarted(
+    tmp_path: Path, start_simulator: StartSimulator, apache: Kafka
+) -> None:
+    plan = plan_of(12, 5_000, cuts=5, kills=4, outages=2)
+    assert run(plan, 12, tmp_path, start_simulator, apache) >= 5_000
 
 
 @pytest.mark.full

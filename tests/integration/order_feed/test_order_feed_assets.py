@@ -278,6 +278,22 @@ def test_damage_is_told_by_the_checks(database_dsn: str, connection: sa.Connecti
     }
 
 
+def test_checks_of_a_database_that_is_down_fail_and_say_so() -> None:
+    down = Feed(dsn="postgresql://torghut:torghut@127.0.0.1:1/torghut")
+    with dg.DagsterInstance.ephemeral() as instance:
+        job = dg.Definitions(
+            assets=EXECUTION_ASSETS,
+            asset_checks=EXECUTION_CHECKS,
+            jobs=[dg.define_asset_job("checks", selection=dg.AssetSelection.all_asset_checks())],
+            resources={"order_feed": down, "artifacts": ArtifactStoreResource(root="unused")},
+        ).resolve_job_def("checks")
+        run = job.execute_in_process(instance=instance)
+    found = run.get_asset_check_evaluations()
+    assert {each.passed for each in found} == {False}
+    assert len(found) == 4
+    assert all("127.0.0.1:1" in (each.description or "") for each in found)
+
+
 def test_facts_of_a_strategy_are_weighted_over_thirty_days(connection: sa.Connection) -> None:
     traded(connection)
     executions, costs = execution_facts(connection, "s1", datetime(2025, 10, 20, tzinfo=UTC))

@@ -145,7 +145,7 @@ _DAYS = st.lists(candles(), min_size=8, max_size=12)
 
 
 @given(_DAYS, _DAYS, st.lists(_ACTIONS, min_size=5, max_size=40))
-@settings(max_examples=25, deadline=None)
+@settings(deadline=None)
 def test_quantities_cash_and_positions_add_up_at_every_event(
     apple: list[Candle], microsoft: list[Candle], actions: list[dict[str, Any]]
 ) -> None:
@@ -164,7 +164,7 @@ def test_quantities_cash_and_positions_add_up_at_every_event(
 
 
 @given(_DAYS, st.lists(_ACTIONS, min_size=5, max_size=40))
-@settings(max_examples=25, deadline=None)
+@settings(deadline=None)
 def test_no_fill_lies_outside_the_range_of_its_bar_or_beyond_its_limit(
     apple: list[Candle], actions: list[dict[str, Any]]
 ) -> None:
@@ -183,7 +183,7 @@ def test_no_fill_lies_outside_the_range_of_its_bar_or_beyond_its_limit(
 
 
 @given(_DAYS, st.lists(_ACTIONS, min_size=10, max_size=40))
-@settings(max_examples=25, deadline=None)
+@settings(deadline=None)
 def test_chains_of_replacements_are_consistent(apple: list[Candle], actions: list[dict[str, Any]]) -> None:
     day = Checked(tape_of(*minute_bars(apple), *minute_bars(apple, symbol="MSFT")))
     _play(day, actions)
@@ -206,7 +206,7 @@ def test_chains_of_replacements_are_consistent(apple: list[Candle], actions: lis
 
 
 @given(_DAYS, st.lists(_ACTIONS, min_size=5, max_size=30), st.integers(0, 3))
-@settings(max_examples=25, deadline=None)
+@settings(deadline=None)
 def test_the_same_day_is_played_to_the_same_bytes(
     apple: list[Candle], actions: list[dict[str, Any]], seed: int
 ) -> None:

@@ -49,6 +49,12 @@ def listening(day: Watched) -> Ear:
         {"correct_bars": [{"symbol": "AAPL", "ts": "yesterday", "fields": {}}]},
         {"split": [{"symbol": "AAPL", "ratio": 0, "effective": "2026-01-06"}]},
         {"halt": "AAPL"},
+        {"account": {"cash": 1}, "split": [{"symbol": "NONE", "ratio": 2, "effective": "2026-01-06"}]},
+        {"account": {"cash": 1}, "foreign_order": {"symbol": "AAPL", "side": "buy"}},
+        {
+            "account": {"cash": 1},
+            "foreign_order": {"symbol": "NONE", "qty": 1, "side": "buy", "type": "market", "time_in_force": "day"},
+        },
         [],
         "latency_ms",
     ],
@@ -62,6 +68,7 @@ def test_an_unknown_key_or_a_bad_value_changes_nothing(changes: Any) -> None:
         with pytest.raises(InputError):
             day.broker.control({"jitter_ms": 3, **changes})
     assert day.broker.controls.document() == {"controls": {"latency_ms": 7.0}, "applied": {}}
+    assert day.broker.desk.account.cash == 100_000
 
 
 def test_controls_merge_are_shown_with_their_use_and_cleared() -> None:
@@ -152,6 +159,10 @@ def test_a_halt_and_its_end_are_told() -> None:
     day.broker.control({"halt": ["AAPL"]})
     day.broker.control({"halt": []})
     assert [(message["sc"], message["rc"]) for message in ear.of("s")] == [("H", "T12"), ("T", "C11")]
+    day.broker.control({"halt": ["AAPL"]})
+    day.broker.clear_controls()
+    assert ear.of("s")[-1]["sc"] == "T"
+    assert day.broker.controls.document() == {"controls": {}, "applied": {}}
 
 
 def test_a_split_is_announced_then_position_price_and_adjusted_history_jump() -> None:

@@ -277,3 +277,16 @@ def test_a_blocked_or_suspended_account_takes_no_order() -> None:
     day.broker.control({"account": {"blocked": False}})
     day.broker.desk.configuration.suspend_trade = True
     assert refusal(day.order).message == "new orders are rejected by user request"
+
+
+def test_canceling_everything_while_a_replacement_is_pending_leaves_no_order_open() -> None:
+    day = Watched(flat(50, 5))
+    day.broker.step()
+    old = day.order(type="limit", limit_price="40")
+    day.broker.control({"cancel_latency_ms": 30_000})
+    new = day.broker.replace(old["id"], {"limit_price": "41"})
+    assert {order.id for order in day.broker.cancel_all()} == {old["id"], new["id"]}
+    day.broker.step(2)
+    assert day.broker.desk.book.open_orders() == []
+    assert day.broker.desk.reserved == 0
+    assert day.broker.desk.existing(old["id"]).status == "canceled"

@@ -2,7 +2,7 @@
 
 import json
 import sqlite3
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from torghut_runtime.order_feed.broker_answers import Answer
 from torghut_runtime.order_feed.forwarder import Forwarder
 from torghut_runtime.order_feed.forwarder_metrics import ForwarderMetrics
 from torghut_runtime.order_feed.outbox import DATABASE, SMALLEST_BOUND, Outbox
+from torghut_runtime.order_feed.publisher import nothing
 
 NOW = datetime(2026, 1, 5, 15, 0, tzinfo=UTC)
 
@@ -65,7 +66,7 @@ class Publisher:
 
 
 class Running:
-    def __init__(self, folder: Path, bound: int = SMALLEST_BOUND) -> None:
+    def __init__(self, folder: Path, bound: int = SMALLEST_BOUND, checkpoint: Callable[[str], None] = nothing) -> None:
         self.outbox = Outbox(folder, bound)
         self.metrics = ForwarderMetrics(self.outbox)
         self.broker = Broker()
@@ -76,6 +77,7 @@ class Running:
             publisher=publisher,
             metrics=self.metrics,
             account_label="paper",
+            checkpoint=checkpoint,
         )
         self.forwarder.start()
 
@@ -221,8 +223,67 @@ def test_a_failing_append_is_named_and_made_good(running: Running, tmp_path: Pat
 def test_what_arrived_before_the_end_is_recorded(tmp_path: Path) -> None:
     running = Running(tmp_path)
     running.forwarder.connected()
+    until(lambda: running.forwarder.readiness().ready)
     for index in range(200):
         running.forwarder.accept(update(f"order-{index}"))
     running.forwarder.stop(10)
     assert [row[2] for row in running.stored()] == [f"order-{index}" for index in range(200)]
     running.outbox.close()
+
+
+def test_frames_after_a_gap_that_was_not_filled_do_not_move_the_watermark(tmp_path: Path) -> None:
+    running = Running(tmp_path)
+    running.forwarder.connected()
+    running.forwarder.accept(update("before", at="2026-01-05T10:00:00Z"))
+    running.await_rows(1)
+    before = running.outbox.watermark_ns
+    running.forwarder.disconnected()
+    running.broker.failures = 1_000_000
+    running.forwarder.connected()
+    running.forwarder.accept(update("after", at="2026-01-05T14:00:00Z"))
+    until(lambda: running.broker.failures < 1_000_000)
+    running.forwarder.stop(10)
+    assert [row[2] for row in running.stored()] == ["before"]
+    assert running.outbox.watermark_ns == before
+    running.outbox.close()
+
+
+def test_a_connection_that_replaces_one_whose_back_fill_failed_fills_the_whole_gap(running: Running) -> None:
+    running.forwarder.connected()
+    running.forwarder.accept(update("before", at="2026-01-05T10:00:00Z"))
+    running.await_rows(1)
+    running.broker.failures = 1_000_000
+    running.forwarder.connected()
+    running.forwarder.accept(update("between", at="2026-01-05T14:00:00Z"))
+    until(lambda: running.broker.failures < 1_000_000)
+    running.broker.asked.clear()
+    running.forwarder.connected()
+    running.broker.submitted = [order("between")]
+    running.broker.failures = 0
+    running.forwarder.accept(update("live"))
+    until(lambda: ("ws", "new", "live") in running.stored())
+    assert running.broker.asked[0] == ("orders", datetime(2026, 1, 5, 9, 55, tzinfo=UTC))
+    assert ("rest", "order_snapshot", "between") in running.stored()
+    assert ("ws", "new", "between") not in running.stored()
+
+
+def test_a_back_fill_moves_the_watermark_when_it_is_complete(tmp_path: Path) -> None:
+    seen: list[int | None] = []
+
+    def checkpoint(label: str) -> None:
+        if label == "backfill_part":
+            seen.append(running.outbox.watermark_ns)
+
+    running = Running(tmp_path, 10 * SMALLEST_BOUND, checkpoint)
+    try:
+        # The newest comes first: a process that dies after the first part must not believe that it has read all.
+        running.broker.submitted = [order("newest", at="2026-01-05T14:59:00Z")]
+        running.broker.submitted += [order(f"order-{index}") for index in range(1200)]
+        running.forwarder.connected()
+        running.await_rows(1201)
+        until(lambda: running.forwarder.readiness().ready)
+        newest = int(datetime(2026, 1, 5, 14, 59, tzinfo=UTC).timestamp()) * 10**9
+        assert seen == [None, None, newest]
+    finally:
+        running.forwarder.stop(10)
+        running.outbox.close()

@@ -168,11 +168,11 @@ class Controls:
         self._seed = seed
         self._random: dict[str, Random] = {}
 
-    def merge(self, changes: object) -> frozenset[str]:
-        """Set the given keys, all or none; null sets a key back. Returns the keys.
+    def merged(self, changes: object) -> tuple[ControlSettings, frozenset[str]]:
+        """What would be set with the given keys, and these keys; null sets a key back. Nothing changes yet.
 
         Raises:
-            InputError: an unknown key or a bad value; nothing changes.
+            InputError: an unknown key or a bad value.
         """
         if not isinstance(changes, Mapping):
             raise InputError("must be a JSON object of control keys")
@@ -187,8 +187,7 @@ class Controls:
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
             raise InputError(first["msg"], field=".".join(str(part) for part in first["loc"])) from None
-        self.settings = validated
-        return frozenset(given)
+        return validated, frozenset(given)
 
     def clear(self) -> None:
         """Back to a broker that behaves; the counts begin anew."""
@@ -214,16 +213,20 @@ class Controls:
         return True
 
     def latency(self) -> int:
-        """Nanoseconds that an answer or fill takes now."""
+        """Nanoseconds that a fill takes now."""
         return self._delay("latency_ms", self.settings.latency_ms)
+
+    def answer_latency(self) -> int:
+        """Nanoseconds that an answer takes now; its jitter moves that of fills as little as reading does."""
+        return self._delay("latency_ms", self.settings.latency_ms, "answers")
 
     def cancel_latency(self) -> int:
         """Nanoseconds that a cancel or replace takes now."""
         return self._delay("cancel_latency_ms", self.settings.latency_ms + self.settings.cancel_latency_ms)
 
-    def _delay(self, key: str, milliseconds: float) -> int:
+    def _delay(self, key: str, milliseconds: float, purpose: str = "jitter_ms") -> int:
         if self.settings.jitter_ms:
-            milliseconds += self.random("jitter_ms").uniform(0, self.settings.jitter_ms)
+            milliseconds += self.random(purpose).uniform(0, self.settings.jitter_ms)
             self.applied["jitter_ms"] += 1
         if milliseconds:
             self.applied[key] += 1
@@ -233,6 +236,11 @@ class Controls:
     def clock_skew(self) -> int:
         """Nanoseconds by which the broker's clock is ahead."""
         return int(self.settings.clock_skew_ms * MILLISECOND)
+
+    def note_asset(self, symbol: str) -> None:
+        """Count that an order was judged by fields of an asset that are other than usual."""
+        if symbol in self.settings.assets:
+            self.applied["assets"] += 1
 
     def take(self, key: str) -> list[Any]:
         """All items of a list key; the list is empty afterwards."""

@@ -85,7 +85,7 @@ class OrderDesk:
         order = self._admitted(terms, None)
         order.foreign = foreign
         self.book.add(order)
-        if self._is_trading(terms.symbol) and not order.opening_only:
+        if self.is_trading(terms.symbol) and not order.opening_only:
             self.event(order, "pending_new", execution=False)
             document = order.document()
             self._after(self._controls.latency(), lambda: self._activate(order))
@@ -169,6 +169,10 @@ class OrderDesk:
         """What new positions may still cost, dollars."""
         return self.account.buying_power(self._market.price, self._reserved)
 
+    def is_trading(self, symbol: str) -> bool:
+        """Whether the symbol trades now: in the exchange's hours, or around the clock."""
+        return not is_exchange_traded(symbol) or self._sessions.is_open(self._timetable.now)
+
     # What the market does to orders -------------------------------------------------------------------------------
 
     def fill(self, order: Order, qty: Decimal, price: Decimal) -> None:
@@ -234,6 +238,7 @@ class OrderDesk:
             raise invalid("client_order_id must be unique")
         if replaced is None:
             self._refuse_late_opening_order(terms)
+        self._controls.note_asset(terms.symbol)
         freed = ZERO if replaced is None else replaced.reserved
         reserved = admit(
             terms,
@@ -263,9 +268,6 @@ class OrderDesk:
             reserved=reserved,
         )
 
-    def _is_trading(self, symbol: str) -> bool:
-        return not is_exchange_traded(symbol) or self._sessions.is_open(self._timetable.now)
-
     def _expiry(self, terms: OrderTerms) -> int | None:
         now = self._timetable.now
         if terms.time_in_force == "gtc":
@@ -289,7 +291,7 @@ class OrderDesk:
     def _activate(self, order: Order) -> None:
         if not order.is_open or order.working_from is not None:
             return
-        if not self._is_trading(order.terms.symbol):
+        if not self.is_trading(order.terms.symbol):
             self._timetable.schedule(self._sessions.next_open(self._timetable.now), lambda: self._activate(order))
             return
         order.working_from = self.moment
@@ -336,9 +338,7 @@ class OrderDesk:
         return terms
 
     def _settle_replace(self, old: Order, new: Order, request: int, before: str, keep_rest: bool) -> None:
-        if old.request != request and old.is_open:
-            return
-        if not old.is_open:
+        if not old.is_open or old.request != request:
             self.event(old, "order_replace_rejected", reason=TOO_LATE)
             if new.is_open:
                 self.end(new, "rejected")

@@ -267,7 +267,9 @@ class SimulatedBroker:
         Raises:
             InputError: an unknown key, a bad value, or something that does not exist.
         """
-        keys = self.controls.merge(changes)
+        wanted, keys = self.controls.merged(changes)
+        self.interventions.check(wanted, keys)
+        self.controls.settings = wanted
         self.interventions.carry_out(keys)
         self.interventions.foreign_orders()
 
@@ -291,16 +293,15 @@ class SimulatedBroker:
         self.desk.moment += 1
         self._opened[symbol] = self.desk.moment
         self._capacity[symbol] = self._share_of(bar)
+        first = bar.in_session and self._is_first(bar)
         if bar.in_session and self.desk.book.has_open(symbol):
-            self._match_all(symbol, opening(bar, self.market.spread(symbol)), first=self._is_first(bar))
-        elif bar.in_session:
-            self._is_first(bar)
+            self._match_all(symbol, opening(bar, self.market.spread(symbol)), first=first)
         self.market.open(bar)
         self.feed.opened(bar)
 
     def _bar_closes(self, bar: MarketBar) -> None:
         symbol = bar.symbol
-        if self._opened.get(symbol) is None or symbol not in self._capacity:
+        if symbol not in self._capacity:  # the simulation began within this bar
             self._capacity[symbol] = self._share_of(bar)
         if bar.in_session and self.desk.book.has_open(symbol):
             self._match_all(symbol, closing(bar, self.market.spread(symbol)))
@@ -311,7 +312,7 @@ class SimulatedBroker:
 
     def _quote_arrives(self, quote: MarketQuote) -> None:
         self.market.quote(quote)
-        if self.desk.book.has_open(quote.symbol) and self.sessions.is_open(quote.at):
+        if self.desk.book.has_open(quote.symbol) and self.desk.is_trading(quote.symbol):
             self._capacity[quote.symbol] = None
             sizes = {"buy": quote.ask_size, "sell": quote.bid_size}
             for side, size in sizes.items():

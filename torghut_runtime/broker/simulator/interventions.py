@@ -3,12 +3,14 @@
 Faults that strike later (lost answers, late bars, doubled frames) stand where they strike.
 """
 
+from datetime import date
 from decimal import Decimal
 from typing import Any, Final
 
 from torghut_runtime.broker.simulator.controls import (
     AccountOverride,
     Controls,
+    ControlSettings,
     InjectedEvent,
     Silence,
     Split,
@@ -19,6 +21,7 @@ from torghut_runtime.broker.simulator.desk import OrderDesk
 from torghut_runtime.broker.simulator.instants import parse_moment
 from torghut_runtime.broker.simulator.market import AppliedSplit, Market
 from torghut_runtime.broker.simulator.order import OPEN, Fill, Order
+from torghut_runtime.broker.simulator.order_request import parse_order
 from torghut_runtime.broker.simulator.outlet import TradeUpdates
 from torghut_runtime.broker.simulator.refusals import Refusal, plain
 from torghut_runtime.broker.simulator.timetable import SESSION_CLOSES, Sessions, Timetable
@@ -51,17 +54,31 @@ class Interventions:
         self._outlet = outlet
         self._feed = feed
 
-    def carry_out(self, keys: frozenset[str]) -> None:
-        """Act on keys that were just set.
+    def check(self, wanted: ControlSettings, keys: frozenset[str]) -> None:
+        """Whether what the keys ask for exists; nothing changes.
 
         Raises:
-            InputError: something that is asked for does not exist.
+            InputError: an unknown symbol, or no order.
         """
+        symbols = [split.symbol for split in wanted.split if "split" in keys]
+        try:
+            if "foreign_order" in keys:
+                symbols += [parse_order(fields).symbol for fields in wanted.foreign_order]
+        except Refusal as refusal:
+            raise InputError(refusal.message, field="foreign_order") from None
+        for symbol in symbols:
+            if symbol not in self._market.symbols:
+                raise InputError(f"no such symbol: {symbol}", field="split or foreign_order")
+
+    def carry_out(self, keys: frozenset[str]) -> None:
+        """Act on keys that were just set."""
         if "account" in keys and self._controls.settings.account is not None:
             self._account(self._controls.settings.account)
         if "halt" in keys:
             self._halt()
-        self._timetable.skew = self._controls.clock_skew
+        if self._timetable.skew != self._controls.clock_skew:
+            self._timetable.skew = self._controls.clock_skew
+            self._controls.applied["clock_skew_ms"] += 1
         for split in self._controls.take("split"):
             self._split(split)
         for key in ("mute", "disconnect"):
@@ -77,6 +94,7 @@ class Interventions:
             place.silent_until = place.refused_until = 0
         self._controls.clear()
         self._halt()
+        self._controls.applied.clear()
 
     def pending(self) -> None:
         """Carry out what waits for its order, symbol or bar."""
@@ -140,12 +158,8 @@ class Interventions:
         self._controls.applied["account"] += 1
 
     def _split(self, split: Split) -> None:
-        if split.symbol not in self._market.symbols:
-            raise InputError(f"no such symbol: {split.symbol}", field="split")
         effective = parse_moment(split.effective)
         if len(split.effective) == len("2026-01-02"):
-            from datetime import date
-
             effective = self._sessions.first_open_from(date.fromisoformat(split.effective))
         announced = AppliedSplit(split.symbol, split.ratio, effective, self._timetable.now)
         self._market.announced.append(announced)

@@ -16,7 +16,7 @@ _SECONDS: Final = {"Min": 60, "T": 60, "Hour": 3600, "H": 3600, "Day": 86_400, "
 def aggregated(
     broker: SimulatedBroker, symbol: str, timeframe: str, start: int, end: int, *, adjusted: bool
 ) -> list[MarketBar] | None:
-    """Complete bars that begin in [start, end] (nanoseconds).
+    """Bars that begin in [start, end] (nanoseconds); the last one may still be growing.
 
     Args:
         broker: whose history is read.
@@ -42,7 +42,7 @@ def aggregated(
     if adjusted:
         bars = [bar.scaled(broker.market.adjustment(symbol, bar.opens_at)) for bar in bars]
     if daily:
-        found = day_bars(broker, symbol, bars)
+        found = day_bars(broker, bars)
     elif wanted == own:
         found = bars
     else:
@@ -50,9 +50,8 @@ def aggregated(
     return [bar for bar in found if start <= bar.opens_at <= end]
 
 
-def day_bars(broker: SimulatedBroker, symbol: str, bars: Sequence[MarketBar]) -> list[MarketBar]:
+def day_bars(broker: SimulatedBroker, bars: Sequence[MarketBar]) -> list[MarketBar]:
     """One bar per day (New York), beginning at midnight; the last one is the day so far."""
-    del symbol
     groups: dict[int, list[MarketBar]] = {}
     for bar in bars:
         midnight = in_new_york(new_york(bar.opens_at).date(), 0, 0)

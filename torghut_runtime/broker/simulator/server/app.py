@@ -10,6 +10,7 @@ from starlette.exceptions import HTTPException
 from torghut_runtime.broker.simulator.engine import SimulatedBroker
 from torghut_runtime.broker.simulator.refusals import NOT_FOUND, Refusal
 from torghut_runtime.broker.simulator.server.answers import refused
+from torghut_runtime.broker.simulator.server.connections import LONGEST_QUEUE
 from torghut_runtime.broker.simulator.server.control_routes import control_routes
 from torghut_runtime.broker.simulator.server.credentials import Credentials
 from torghut_runtime.broker.simulator.server.data_routes import data_routes
@@ -34,6 +35,7 @@ class ServerSettings:
         sip: whether the account may read the SIP feed.
         requests_per_minute: more are answered with 429; None: no limit.
         auth_seconds: how long a client of the data stream may take to authenticate.
+        longest_queue: frames that may wait for a client of the data stream; one that reads more slowly is sent away.
     """
 
     pace: Pace = field(default_factory=Pace)
@@ -44,6 +46,7 @@ class ServerSettings:
     sip: bool = True
     requests_per_minute: int | None = None
     auth_seconds: float = 10.0
+    longest_queue: int = LONGEST_QUEUE
 
 
 def create_app(broker: SimulatedBroker, settings: ServerSettings | None = None) -> FastAPI:
@@ -59,6 +62,7 @@ def create_app(broker: SimulatedBroker, settings: ServerSettings | None = None) 
         symbol_limit=settings.symbol_limit,
         sip=settings.sip,
         auth_seconds=settings.auth_seconds,
+        longest_queue=settings.longest_queue,
     )
 
     async def sent() -> None:

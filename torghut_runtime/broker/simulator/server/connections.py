@@ -19,9 +19,9 @@ class SlowClientError(Exception):
 class Connection:
     """Sends frames to one client, in order."""
 
-    def __init__(self, websocket: WebSocket) -> None:
+    def __init__(self, websocket: WebSocket, longest_queue: int = LONGEST_QUEUE) -> None:
         self._websocket = websocket
-        self._frames: asyncio.Queue[Frame] = asyncio.Queue(LONGEST_QUEUE)
+        self._frames: asyncio.Queue[Frame] = asyncio.Queue(longest_queue)
         self._sender = asyncio.create_task(self._send_all())
 
     def send(self, frame: Frame) -> None:
@@ -40,6 +40,15 @@ class Connection:
         waiting = asyncio.create_task(self._frames.join())
         await asyncio.wait({waiting, self._sender}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
         waiting.cancel()
+
+    async def give_up(self, last_words: Frame, code: int = GOING_AWAY) -> None:
+        """Throw away what the client did not read, tell it why, and close."""
+        while not self._frames.empty():
+            self._frames.get_nowait()
+            self._frames.task_done()
+        self._frames.put_nowait(last_words)
+        await self.sent(1)
+        await self.close(code)
 
     async def close(self, code: int = GOING_AWAY) -> None:
         """Close the socket."""

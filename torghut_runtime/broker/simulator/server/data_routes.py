@@ -162,7 +162,7 @@ def _latest_routes(router: APIRouter, broker: SimulatedBroker, sip: bool) -> Non
     @router.get("/v2/stocks/snapshots")
     async def snapshots(request: Request) -> Response:
         def snapshot(symbol: str) -> dict[str, Any] | None:
-            days = day_bars(broker, symbol, market.bars(symbol, 0, broker.now))
+            days = day_bars(broker, market.bars(symbol, 0, broker.now))
             dated = [_timed(day.opens_at, bar_fields(day)) for day in days[-2:]]
             if not dated:
                 return None

@@ -38,6 +38,7 @@ ERRORS: Final = {
     408: "v2 not enabled",
     409: "insufficient subscription",
 }
+SLOW_CLIENT: Final = 407
 _MESSAGES_PER_FRAME: Final = 256
 _encode_json = msgspec.json.Encoder().encode
 _pack = cast("Callable[[object], bytes]", cast("Any", msgpack).packb)
@@ -85,7 +86,11 @@ class Subscriber:
 
     def fail(self, code: int) -> None:
         """Send one of Alpaca's errors."""
-        self.say({"T": "error", "code": code, "msg": ERRORS[code]})
+        self.connection.send(self.error_frame(code))
+
+    def error_frame(self, code: int) -> Frame:
+        """One of Alpaca's errors."""
+        return self._frame(({"T": "error", "code": code, "msg": ERRORS[code]},))
 
     def _frame(self, messages: tuple[dict[str, Any], ...]) -> Frame:
         if self._binary:
@@ -110,6 +115,7 @@ class DataStream:
         symbol_limit: int | None,
         sip: bool,
         auth_seconds: float,
+        longest_queue: int,
     ) -> None:
         self._broker = broker
         self._credentials = credentials
@@ -118,6 +124,7 @@ class DataStream:
         self._symbol_limit = symbol_limit
         self._sip = sip
         self._auth_seconds = auth_seconds
+        self._longest_queue = longest_queue
         self._subscribers: list[Subscriber] = []
         broker.feed.listeners.append(self)
         broker.feed.on_disconnect.append(self._disconnect)
@@ -149,7 +156,7 @@ class DataStream:
                 subscriber.flush()
             except SlowClientError:
                 self._subscribers.remove(subscriber)
-                self._tasks.start(subscriber.connection.close())
+                self._tasks.start(subscriber.connection.give_up(subscriber.error_frame(SLOW_CLIENT)))
 
     async def sent(self) -> None:
         """Wait until every frame is on its way."""
@@ -171,7 +178,7 @@ class DataStream:
             return
         await websocket.accept()
         binary = websocket.headers.get("content-type") == "application/msgpack"
-        connection = Connection(websocket)
+        connection = Connection(websocket, self._longest_queue)
         subscriber = Subscriber(connection, binary=binary)
         subscriber.say({"T": "success", "msg": "connected"})
         timeout = self._tasks.start(self._time_out(subscriber))

@@ -44,8 +44,8 @@ class Doorkeeper:
         except Refusal as refusal:
             await refused(refusal)(scope, receive, send)
             return
-        latency = self._broker.controls.latency() if scope["path"].startswith("/v2/") else 0
-        await self._pacing.wait(latency)
+        if self._pacing.passes:
+            await self._pacing.wait(self._broker.controls.answer_latency())
         await self._app(scope, receive, send)
 
     def _check(self, request: Request) -> None:

@@ -46,6 +46,11 @@ class Pacing:
         """The pace as text."""
         return "lockstep" if self._pace.lockstep else "max" if self._pace.speed is None else f"{self._pace.speed:g}"
 
+    @property
+    def passes(self) -> bool:
+        """Whether simulated time passes with real time."""
+        return not self._pace.lockstep and self._pace.speed is not None
+
     def catch_up(self) -> None:
         """Bring simulated time to where it should be by now."""
         if self._pace.lockstep or self._pace.speed is None:

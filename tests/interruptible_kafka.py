@@ -1,13 +1,12 @@
-"""A development Kafka broker whose only way in is a proxy that can be stopped: outages that lose nothing by themselves.
+"""Kafka brokers that a test can take away and bring back, and what their topics hold.
 
-The broker keeps its log in memory, so that stopping it would lose what it confirmed; a stopped proxy is what a client
-sees of a broker that is away, without that.
+The embedded broker keeps its log in memory, so that stopping it would lose what it confirmed; a stopped proxy is what a
+client sees of a broker that is away, without that. Apache Kafka is stopped itself.
 """
 
 import socket
-import subprocess
 import threading
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -15,13 +14,9 @@ from alpaca_streams import until
 from confluent_kafka import Consumer, KafkaError, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
+from torghut_runtime.order_feed.launchers.kafka import KafkaLauncher
+from torghut_runtime.order_feed.launchers.launcher import BrokerProcess, free_port
 from torghut_runtime.order_feed.launchers.tansu import tansu_program
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 class Proxy:
@@ -78,12 +73,12 @@ class Proxy:
 
 
 class Kafka:
-    """A running broker behind its proxy."""
+    """A running broker that a test can take away and bring back."""
 
-    def __init__(self, inner: int, outer: int) -> None:
-        self.inner = f"127.0.0.1:{inner}"
-        self.bootstrap = f"127.0.0.1:{outer}"
-        self.proxy = Proxy(outer, inner)
+    def __init__(self, bootstrap: str, stop: Callable[[], object], start: Callable[[], object]) -> None:
+        self.bootstrap = bootstrap
+        self.stop = stop
+        self.start = start
 
     def create(self, topic: str, partitions: int = 3) -> None:
         admin = AdminClient({"bootstrap.servers": self.bootstrap})
@@ -122,28 +117,37 @@ class Kafka:
 
 @contextmanager
 def running_kafka(folder: Path) -> Generator[Kafka]:
-    """A broker on free ports; its output goes to ``folder``."""
+    """The embedded broker behind a proxy, on free ports; its output goes to ``folder``."""
     inner, outer = free_port(), free_port()
-    with (folder / "tansu.log").open("wb") as output:
-        command = [
-            str(tansu_program()),
-            "broker",
-            "--listener-url",
-            f"tcp://127.0.0.1:{inner}",
-            "--advertised-listener-url",
-            f"tcp://127.0.0.1:{outer}",
-            "--storage-engine",
-            "memory://tansu/",
-        ]
-        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
+    command: list[str | Path] = [
+        tansu_program(),
+        "broker",
+        "--listener-url",
+        f"tcp://127.0.0.1:{inner}",
+        "--advertised-listener-url",
+        f"tcp://127.0.0.1:{outer}",
+        "--storage-engine",
+        "memory://tansu/",
+    ]
+    process = BrokerProcess(command, folder / "tansu.log", {"RUST_LOG": "error"})
+    process.start()
     try:
         until(lambda: _answers(inner))
-        kafka = Kafka(inner, outer)
-        yield kafka
-        kafka.proxy.stop()
+        proxy = Proxy(outer, inner)
+        yield Kafka(f"127.0.0.1:{outer}", proxy.stop, proxy.start)
+        proxy.stop()
     finally:
         process.kill()
-        process.wait(10)
+
+
+@contextmanager
+def running_apache_kafka(folder: Path) -> Generator[Kafka]:
+    """Apache Kafka, which keeps its log when it is stopped."""
+    launcher = KafkaLauncher(folder)
+    try:
+        yield Kafka(launcher.start(), launcher.stop, launcher.start)
+    finally:
+        launcher.kill()
 
 
 def _answers(port: int) -> bool:
