@@ -80,4 +80,4 @@ def test_the_ingest_reads_what_was_forwarded() -> None:
         envelope(payload, account_label="mine", seq=1, source="rest", now=NOW), account_label="other", record_ns=None
     )
     assert not isinstance(event, Rejected)
-    assert (event.account, event.alpaca_order_id, event.event_type) == ("mine", "b1", "new")
+    assert (event.account, event.order_id, event.event_type) == ("mine", "b1", "new")
