@@ -29,7 +29,7 @@ setup: $(READY) ## Bring uv and install the locked packages into .venv
 demo: $(READY) ## Two candidates on real daily bars: verdicts, reasons, bundles with tear sheets
 	@.venv/bin/torghut demo $(ARGS)
 
-dev: $(READY) ## Start PostgreSQL and Dagster's UI on 127.0.0.1:3000; Ctrl-C stops both
+dev: $(READY) ## Start PostgreSQL, a broker and Dagster's UI on 127.0.0.1:3000; Ctrl-C stops all
 	@.venv/bin/torghut dev $(ARGS)
 
 test: $(READY) ## All tests that need nothing but this checkout, with coverage

@@ -1,4 +1,4 @@
-"""``torghut dev``: PostgreSQL and Dagster on this machine, started, shown in one terminal and stopped together.
+"""``torghut dev``: PostgreSQL, a broker and Dagster, started, shown in one terminal and stopped together.
 
 Here stands the supervision of the processes. The database server itself is ``storage.embedded``'s business, what
 Dagster runs is said in ``definitions``.
@@ -22,6 +22,7 @@ from typing import IO, Final
 
 import psycopg
 
+from torghut_assets.dev_broker import development_broker
 from torghut_assets.shipped_files import shipped
 from torghut_runtime.errors import InputError, StoreUnavailableError
 from torghut_runtime.settings import Settings, database_url
@@ -183,9 +184,10 @@ def run_dev(
     say: Say = lambda line: print(line, flush=True),
     stopping: threading.Event | None = None,
 ) -> int:
-    """Start PostgreSQL and Dagster and stay until a signal, then stop both.
+    """Start PostgreSQL, the order feed's broker and Dagster, stay until a signal, then stop all.
 
-    A database that ``DB_DSN`` names, or that was running already, is used and left alone.
+    A database that ``DB_DSN`` names, or that was running already, is used and left alone, and so is a broker that
+    ``TRADING_ORDER_FEED_BOOTSTRAP_SERVERS`` names.
 
     Args:
         settings: database and home folder.
@@ -201,10 +203,11 @@ def run_dev(
     Raises:
         InputError: the port is taken.
         StoreUnavailableError: PostgreSQL cannot be started or reached, or lacks Dagster's database.
+        UpstreamError: the broker cannot be started.
     """
     check_port(host, port)
     wish = stopping or threading.Event()
-    with _signals(wish), ensure_database(settings) as dsn:
+    with _signals(wish), ensure_database(settings) as dsn, development_broker(settings, say) as feed:
         url = os.environ.get(PG_URL_VARIABLE) or dagster_url(dsn)
         check_dagster_database(url)
         say(f"torghut    | PostgreSQL is ready on {dsn.rpartition('@')[2].partition('?')[0]}")
@@ -217,6 +220,7 @@ def run_dev(
             "DB_DSN": dsn,
             PG_URL_VARIABLE: url,
             PROJECT_VARIABLE: str(project),
+            **feed,
         }
         with dagster_process(project, environment, host, port, say) as process:
             say(f"torghut    | starting Dagster, which takes up to a minute: http://{host}:{port}")

@@ -12,7 +12,7 @@ from torghut_runtime.command_line import ExitCode, end, examples, path_option
 @click.option("--port", type=click.IntRange(1, 65535), default=3000, show_default=True, help="Its port.")
 @path_option("--project", default=Path(), show_default="the current folder", help="The folder with config/.")
 def dev(host: str, port: int, project: Path) -> None:
-    """Start PostgreSQL and Dagster's UI; Ctrl-C stops both cleanly.
+    """Start PostgreSQL, the order feed's broker and Dagster's UI; Ctrl-C stops all cleanly.
 
     A database given by DB_DSN is used, and never started or stopped.
     """

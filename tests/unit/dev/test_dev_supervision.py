@@ -128,7 +128,8 @@ def replace_dagster(monkeypatch: pytest.MonkeyPatch, program: str) -> None:
     real = subprocess.Popen
 
     def popen(command: list[str], **options: object) -> subprocess.Popen[str]:
-        assert command[1:4] == ["-m", "dagster", "dev"]
+        if command[1:4] != ["-m", "dagster", "dev"]:
+            return real(command, **options)  # type: ignore[call-overload]
         return real([sys.executable, "-c", program], **options)  # type: ignore[call-overload]
 
     monkeypatch.setattr(dev.subprocess, "Popen", popen)
@@ -137,7 +138,9 @@ def replace_dagster(monkeypatch: pytest.MonkeyPatch, program: str) -> None:
 def test_the_processes_are_told_where_everything_is_and_a_wish_ends_them(
     project: Path, monkeypatch: pytest.MonkeyPatch, database_dsn: str
 ) -> None:
-    names = ("DB_DSN", "DAGSTER_HOME", "TORGHUT_PROJECT", "DAGSTER_DISABLE_TELEMETRY")
+    names = (
+        "DB_DSN", "DAGSTER_HOME", "TORGHUT_PROJECT", "TRADING_ORDER_FEED_ENABLED", "DAGSTER_DISABLE_TELEMETRY",
+    )  # fmt: skip
     replace_dagster(
         monkeypatch, f"import os, time\nfor n in {names}: print(n, os.environ[n], flush=True)\ntime.sleep(600)"
     )
@@ -152,6 +155,7 @@ def test_the_processes_are_told_where_everything_is_and_a_wish_ends_them(
     assert f"dagster    | DB_DSN {database_dsn}" in said
     assert f"dagster    | DAGSTER_HOME {project / 'home' / 'dagster'}" in said
     assert f"dagster    | TORGHUT_PROJECT {project}" in said
+    assert "dagster    | TRADING_ORDER_FEED_ENABLED true" in said
     assert said[-1] == "torghut    | stopped"
     assert "torghut:torghut" not in said[0]
 
