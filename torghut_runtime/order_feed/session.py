@@ -14,6 +14,7 @@ from torghut_runtime.storage.database import create_engine
 
 _LIMITS: Final = (
     "-c synchronous_commit=on -c lock_timeout=2s -c statement_timeout=10s -c idle_in_transaction_session_timeout=5s"
+    " -c jit=off"
 )
 _KEEP_ALIVE: Final = {
     "keepalives": "1",
