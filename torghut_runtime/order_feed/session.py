@@ -14,6 +14,7 @@ from torghut_runtime.storage.database import create_engine
 
 _LIMITS: Final = (
     "-c synchronous_commit=on -c lock_timeout=2s -c statement_timeout=10s -c idle_in_transaction_session_timeout=5s"
+    " -c jit=off -c enable_seqscan=off"
 )
 _KEEP_ALIVE: Final = {
     "keepalives": "1",
@@ -29,7 +30,10 @@ ErrorKind = Literal["content", "connection", "lock", "timeout", "server", "other
 
 
 def ingest_engine(dsn: str) -> sa.Engine:
-    """An engine whose sessions commit durably, wait at most 2 s for a lock and 10 s for a statement."""
+    """An engine whose sessions commit durably, wait at most 2 s for a lock and 10 s for a statement.
+
+    Tables are always found by index: a plan that was made while they were empty must not scan them when they are not.
+    """
     url = database_url(dsn)
     own = url.query.get("options", "")
     options = f"{own if isinstance(own, str) else ' '.join(own)} {_LIMITS}".strip()

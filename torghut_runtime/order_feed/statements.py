@@ -313,22 +313,24 @@ def settle_discrepancies(cursor: Cursor, staged: "Sequence[OrderRow]") -> None:
             }
         )
         opened.extend((order.ref[0], key, state.symbol, kind, ours) for kind in sorted(kinds))
-    columns: list[list[Any]] = [[row[index] for row in opened] for index in range(5)]
     cursor.execute(
         """
-        UPDATE reconcile_discrepancies r
-        SET resolved_at = now(), resolution = 'no_longer_holds', updated_at = now()
-        FROM unnest(%b::text[], %b::text[]) t(account, id)
-        WHERE r.alpaca_account_label = t.account AND r.alpaca_order_id = t.id
-            AND r.resolved_at IS NULL AND r.kind = ANY(%s)
-            AND NOT EXISTS (
-                SELECT FROM unnest(%b::text[], %b::text[], %b::text[], %b::text[]) o(account, id, symbol, kind)
-                WHERE (o.account, o.id, o.kind) = (r.alpaca_account_label, r.alpaca_order_id, r.kind)
-                    AND o.symbol IS NOT DISTINCT FROM r.symbol
-            )
+        SELECT r.id, r.alpaca_account_label, r.alpaca_order_id, r.symbol, r.kind
+        FROM unnest(%b::text[], %b::text[]) t(account, id) JOIN reconcile_discrepancies r
+            ON r.alpaca_account_label = t.account AND r.alpaca_order_id = t.id
+        WHERE r.resolved_at IS NULL AND r.kind = ANY(%b)
         """,
-        (*_columns(set(touched)), list(FOLD_KINDS), *columns[:4]),
+        (*_columns(set(touched)), list(FOLD_KINDS)),
     )
+    holding = {row[:4] for row in opened}
+    ended = [row[0] for row in cursor if (row[1], row[2], row[3], row[4]) not in holding]
+    if ended:
+        cursor.execute(
+            "UPDATE reconcile_discrepancies SET resolved_at = now(), resolution = 'no_longer_holds', updated_at = now()"
+            " WHERE id = ANY(%b)",
+            (ended,),
+        )
+    columns: list[list[Any]] = [[row[index] for row in opened] for index in range(5)]
     if opened:
         _open(cursor, columns)
 
