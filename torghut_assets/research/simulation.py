@@ -259,10 +259,10 @@ def simulate(
     """
     ordered = sorted(strategies, key=lambda each: (each.entry.priority, each.entry.strategy_id))
     if not ordered or not market.symbols:
-        return _nothing(market, ordered, opening_cash, fold)
+        return no_trading(market, ordered, opening_cash, fold)
     found = market.window_rows(window)
     if found.start >= found.end:
-        return _nothing(market, ordered, opening_cash, fold)
+        return no_trading(market, ordered, opening_cash, fold)
     columns = [column for each in ordered for column in each.feature_columns]
     rules = tables.Rules(
         _limits(ordered),
@@ -297,9 +297,10 @@ def simulate(
     )
 
 
-def _nothing(
+def no_trading(
     market: MarketArrays, strategies: Sequence[BoundStrategy], opening_cash: float, fold: int
 ) -> SimulationResult:
+    """The result of a window in which nothing can happen."""
     names = tuple(each.entry.strategy_id for each in strategies)
     return SimulationResult(
         market=market,

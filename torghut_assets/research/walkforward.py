@@ -19,7 +19,7 @@ from torghut_assets.research import metrics
 from torghut_assets.research.candidate import family, timeframes_of, universe_of
 from torghut_assets.research.folds import Fold, plan_folds
 from torghut_assets.research.settings import Objective, ResearchSettings
-from torghut_assets.research.simulation import MarketArrays, SimulationResult, prepare_market, simulate
+from torghut_assets.research.simulation import MarketArrays, SimulationResult, no_trading, prepare_market, simulate
 from torghut_runtime.canonical import digest
 from torghut_runtime.compiled import Integers, Matrix, Vector
 from torghut_runtime.errors import InputError
@@ -119,10 +119,14 @@ class WalkforwardResults:
 
 @dataclass(frozen=True)
 class Chain:
-    """Windows simulated one after the other with one account; equity carries over, positions do not."""
+    """Windows simulated one after the other with one account; equity carries over, positions do not.
+
+    ``nothing`` is the result without any window, whose tables have the right columns.
+    """
 
     results: tuple[SimulationResult, ...]
     opening_cash: float
+    nothing: SimulationResult
 
     @property
     def closing_cash(self) -> float:
@@ -149,7 +153,7 @@ class Chain:
             for index, result in enumerate(self.results):
                 frames[index] = frames[index].with_columns(pl.col("order_id") + first)
                 first += result.order_count
-        return pl.concat(frames) if frames else _empty(name)
+        return pl.concat(frames) if frames else getattr(self.nothing, name)
 
 
 @dataclass(frozen=True)
@@ -217,7 +221,8 @@ def run_chain(setup: Setup, points: Sequence[Sequence[BoundStrategy]]) -> Chain:
         result = simulate(setup.market, point, setup.settings, fold.test, cash, fold.index)
         results.append(result)
         cash = result.closing_cash
-    return Chain(tuple(results), setup.settings.capital)
+    capital = setup.settings.capital
+    return Chain(tuple(results), capital, no_trading(setup.market, setup.strategies, capital, 0))
 
 
 def chosen_points(setup: Setup, report: WalkforwardReport) -> list[list[BoundStrategy]]:
@@ -391,47 +396,3 @@ def decisions_digest(decisions: pl.DataFrame) -> str:
     """sha256 over what was decided where and when."""
     columns = decisions.select("fold", "strategy_id", "symbol", "decided_at", "signal", "target_qty", "reason")
     return digest([list(row) for row in columns.iter_rows()])
-
-
-def _empty(name: Literal["decisions", "fills", "equity"]) -> pl.DataFrame:
-    moment = pl.Datetime("us", "UTC")
-    text = pl.String()
-    number = pl.Float64()
-    schemas: dict[str, dict[str, pl.DataType]] = {
-        "decisions": {
-            "fold": pl.Int32(),
-            "strategy_id": text,
-            "symbol": text,
-            "decided_at": moment,
-            "signal": pl.Int8(),
-            "target_qty": number,
-            "reference_price": number,
-            "reason": text,
-        },
-        "fills": {
-            "fold": pl.Int32(),
-            "order_id": pl.Int64(),
-            "strategy_id": text,
-            "symbol": text,
-            "decided_at": moment,
-            "filled_at": moment,
-            "side": text,
-            "qty": number,
-            "price": number,
-            "half_spread_cost": number,
-            "impact_cost": number,
-            "commission": number,
-            "fees": number,
-            "assumed_inputs": pl.Boolean(),
-        },
-        "equity": {
-            "ts": moment,
-            "fold": pl.Int32(),
-            "equity": number,
-            "cash": number,
-            "gross_exposure": number,
-            "net_exposure": number,
-            "session_return": number,
-        },
-    }
-    return pl.DataFrame(schema=schemas[name])
