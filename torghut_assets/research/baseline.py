@@ -13,7 +13,7 @@ import polars as pl
 
 from torghut_assets.research import metrics
 from torghut_assets.research.folds import Fold
-from torghut_assets.research.walkforward import Chain, Setup, run_chain
+from torghut_assets.research.walkforward import Chain, Setup, run_chain, windows
 from torghut_runtime.compiled import Vector
 from torghut_runtime.strategies.buy_and_hold import BuyAndHold
 from torghut_runtime.strategies.catalog import StrategyEntry
@@ -113,22 +113,26 @@ def equal_baselines(setup: Setup, decisions: pl.DataFrame, baselines: Sequence[B
         elif baseline.chain is None:
             same = False
         else:
-            chains = [baseline.chain, *_with_own_limits(setup, baseline.name)]
-            same = any(own.equals(_directions(chain.frame("decisions"))) for chain in chains)
+            same = own.equals(_directions(baseline.chain.frame("decisions")))
+            same = same or _equal_under_own_limits(setup, decisions, baseline.name)
         if same:
             equal.append(baseline.name)
     return equal
 
 
-def _with_own_limits(setup: Setup, name: str) -> list[Chain]:
+def _equal_under_own_limits(setup: Setup, decisions: pl.DataFrame, name: str) -> bool:
+    """Compared fold by fold, so that the first difference ends the simulation."""
     if len(setup.strategies) != 1:
-        return []
+        return False
     (own,) = setup.strategies
     strategy = BuyAndHold if name == BUY_AND_HOLD else LegacyMacdRsi
     kept: dict[str, object] = {} if own.params.qty is None else {"qty": own.params.qty}
     changes = {"strategy_type": strategy.type, "version": strategy.version, "params": kept, "search": {}}
     bound = bind(own.entry.model_copy(update=changes), strategy)
-    return [run_chain(setup, [[bound]] * len(setup.folds))]
+    return all(
+        _directions(decisions.filter(pl.col("fold") == window.fold)).equals(_directions(window.decisions))
+        for window in windows(setup, [[bound]] * len(setup.folds))
+    )
 
 
 def _directions(decisions: pl.DataFrame) -> pl.DataFrame:

@@ -5,7 +5,7 @@ is every metric that a gate reads. Folds are cut in ``folds``, orders are simula
 """
 
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from functools import cached_property
@@ -213,16 +213,19 @@ def parameter_points(strategies: Sequence[BoundStrategy]) -> list[list[BoundStra
     return [list(point) for point in itertools.product(*variants)]
 
 
-def run_chain(setup: Setup, points: Sequence[Sequence[BoundStrategy]]) -> Chain:
-    """Simulate the test windows in order, window i with ``points[i]``."""
+def windows(setup: Setup, points: Sequence[Sequence[BoundStrategy]]) -> Iterator[SimulationResult]:
+    """Simulate the test windows in order with one account, window i with ``points[i]``, each when it is asked for."""
     cash = setup.settings.capital
-    results: list[SimulationResult] = []
     for fold, point in zip(setup.folds, points, strict=True):
         result = simulate(setup.market, point, setup.settings, fold.test, cash, fold.index)
-        results.append(result)
         cash = result.closing_cash
+        yield result
+
+
+def run_chain(setup: Setup, points: Sequence[Sequence[BoundStrategy]]) -> Chain:
+    """Simulate all test windows in order, window i with ``points[i]``."""
     capital = setup.settings.capital
-    return Chain(tuple(results), capital, no_trading(setup.market, setup.strategies, capital, 0))
+    return Chain(tuple(windows(setup, points)), capital, no_trading(setup.market, setup.strategies, capital, fold=0))
 
 
 def chosen_points(setup: Setup, report: WalkforwardReport) -> list[list[BoundStrategy]]:
