@@ -90,9 +90,7 @@ def evidence(
     )
     encoded = Encoded.of(frozen)
     known = frozen.model_dump(mode="json", exclude={"schema_"})
-    return dg.MaterializeResult(
-        value=encoded,
-        data_version=dg.DataVersion(encoded.data_version),
+    return encoded.materialized(
         metadata={
             "facts": table(("fact", "value"), [(name, str(value)) for name, value in known.items()]),
             "candidate_id": spec.candidate_id,
@@ -140,9 +138,7 @@ def gate_evaluation(
         (target, "passes" if each.passes else "denied", ", ".join(rule.reason_code for rule in each.open))
         for target, each in evaluation.targets.items()
     ]
-    return dg.MaterializeResult(
-        value=encoded,
-        data_version=dg.DataVersion(encoded.data_version),
+    return encoded.materialized(
         metadata={
             "recommended_mode": evaluation.recommended_mode or "none",
             "targets": table(("target", "gates", "reasons"), targets),

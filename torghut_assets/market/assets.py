@@ -53,7 +53,7 @@ def bars(context: dg.AssetExecutionContext, project: ProjectResource) -> dg.Mate
             "first_close": str(found.frame["event_ts"].min()),
             "last_close": str(found.frame["event_ts"].max()),
         }
-    return dg.MaterializeResult(value=encoded, data_version=dg.DataVersion(encoded.data_version), metadata=metadata)
+    return encoded.materialized(metadata=metadata)
 
 
 @dg.asset(

@@ -95,9 +95,7 @@ def promotion_prerequisites(
         judged.run_id, stages.prerequisites_concluded(judged)
     )
     encoded = Encoded.of(judged)
-    return dg.MaterializeResult(
-        value=encoded,
-        data_version=dg.DataVersion(encoded.data_version),
+    return encoded.materialized(
         metadata={
             "passed": judged.passed,
             "rules": rule_table(judged.records),
@@ -134,9 +132,7 @@ def rollback_readiness(
     judged = judge_rollback_readiness(policy, evaluation, documents)
     entry = guard.of(context.partition_key, ACTOR).enter_and_conclude(judged.run_id, stages.readiness_concluded(judged))
     encoded = Encoded.of(judged)
-    return dg.MaterializeResult(
-        value=encoded,
-        data_version=dg.DataVersion(encoded.data_version),
+    return encoded.materialized(
         metadata={
             "passed": judged.passed,
             "rules": rule_table(judged.records),
@@ -180,9 +176,7 @@ def policy_dry_run(
     tried = try_policy(policy, bundle, JUDGED_FOR)
     entry = guard.of(context.partition_key, ACTOR).enter_and_conclude(tried.run_id, stages.dry_run_concluded(tried))
     encoded = Encoded.of(tried)
-    return dg.MaterializeResult(
-        value=encoded,
-        data_version=dg.DataVersion(encoded.data_version),
+    return encoded.materialized(
         metadata={
             "passed": tried.passed,
             "reasons": reasons_list(tried.plain.reasons),
@@ -257,9 +251,7 @@ def promotion_decision(
         ids=bundle_ids(spec, decision),
     )
     encoded = Encoded.of(decision)
-    return dg.MaterializeResult(
-        value=encoded,
-        data_version=dg.DataVersion(encoded.data_version),
+    return encoded.materialized(
         metadata={
             "action": decision.action,
             "recommended_mode": decision.recommended_mode or "none",
@@ -350,9 +342,7 @@ def strategy_configmap_patch(
     )
     own.conclude(evaluation.run_id, stages.Conclusion(stages.PAPER, "passed", (), patch.encode()))
     encoded = Encoded.of(patch)
-    yield dg.MaterializeResult(
-        value=encoded,
-        data_version=dg.DataVersion(encoded.data_version),
+    yield encoded.materialized(
         metadata={
             "patch": dg.MetadataValue.md(f"```yaml\n{patch}\n```"),
             "run_id": evaluation.run_id,

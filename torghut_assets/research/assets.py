@@ -80,9 +80,7 @@ def candidate_spec(
     spec = specify(name, signals, _strategies(project, name, signals), _settings(project, name))
     encoded = Encoded.of(spec)
     rows = [(each.strategy_id, each.strategy_type, each.version, each.base_timeframe) for each in spec.strategies]
-    return dg.MaterializeResult(
-        value=encoded,
-        data_version=dg.DataVersion(encoded.data_version),
+    return encoded.materialized(
         metadata={
             "candidate_id": spec.candidate_id,
             "strategies": table(("strategy", "type", "version", "timeframe"), rows),
@@ -123,9 +121,7 @@ def walkforward_results(
         )
         for fold in results.report.folds
     ]
-    return dg.MaterializeResult(
-        value=encoded,
-        data_version=dg.DataVersion(encoded.data_version),
+    return encoded.materialized(
         metadata={
             "candidate_id": spec.candidate_id,
             "folds": table(("fold", "test window", "chosen", "net PnL in sample", "net PnL out of sample"), folds),
@@ -172,9 +168,7 @@ def evaluation_report(
         (each.name, each.net_pnl, each.net_pnl_at_equal_volatility, each.sharpe_annualized)
         for each in report.baselines.results
     ]
-    return dg.MaterializeResult(
-        value=encoded,
-        data_version=dg.DataVersion(encoded.data_version),
+    return encoded.materialized(
         metadata={
             "equity": picture(plots.equity_and_drawdown(report), "Equity against baselines, and drawdown"),
             "monthly_returns": picture(plots.monthly_returns(report), "Monthly returns"),
@@ -203,9 +197,7 @@ def leaderboard(
     """Compare the candidates that have been evaluated."""
     ranked = ranking.rank(reports, decisions)
     encoded = Encoded.of(ranked)
-    return dg.MaterializeResult(
-        value=encoded,
-        data_version=dg.DataVersion(encoded.data_version),
+    return encoded.materialized(
         metadata={**frame_metadata(ranked), "candidates": table(ranked.columns, ranked.rows())},
     )
 
