@@ -20,8 +20,9 @@ from typing import Any, Final, cast
 
 import polars as pl
 
-from torghut_assets.directory_exchange import Checkpoint, restore, sync_directory, take_place
+from torghut_assets.directory_exchange import Checkpoint, restore, take_place
 from torghut_runtime.canonical import canonical_json, digest, sha256_hex
+from torghut_runtime.durable_file import sync_directory, write_atomically
 from torghut_runtime.errors import InputError, TorghutError
 
 MANIFEST: Final = "MANIFEST.json"
@@ -172,23 +173,6 @@ class ArtifactStore:
                 raise ArtifactError(f"{name!r} cannot be part of a stored artifact's name")
         folder = self.root.joinpath("references", *key)
         return folder / "_.json" if partition is None else folder / f"{partition}.json"
-
-
-def write_atomically(path: Path, data: bytes) -> None:
-    """Replace a file as a whole, durably; its folders are made. A reader sees the old bytes or the new ones."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=".writing-")
-    temporary = Path(name)
-    try:
-        with os.fdopen(descriptor, "wb") as out:
-            out.write(data)
-            out.flush()
-            os.fsync(out.fileno())
-        temporary.chmod(0o644)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    sync_directory(path.parent)
 
 
 @dataclass(frozen=True)

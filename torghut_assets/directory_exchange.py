@@ -11,21 +11,14 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from torghut_runtime.durable_file import sync_directory
+
 AT_FDCWD = -100
 RENAME_EXCHANGE = 2
 _UNSUPPORTED = frozenset((errno.ENOSYS, errno.EINVAL, errno.ENOTSUP))
 
 Checkpoint = Callable[[str], None]
 """Told the name of each point that was reached; tests end the process there."""
-
-
-def sync_directory(path: Path) -> None:
-    """Make the entries of a directory durable."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def exchange(first: Path, second: Path) -> bool:

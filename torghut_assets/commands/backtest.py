@@ -42,9 +42,9 @@ def backtest(
     as_json: bool,
 ) -> None:
     """Walk one strategy forward over bars, print its metrics and write a tear sheet."""
-    from torghut_assets.artifacts import write_atomically
     from torghut_assets.research.backtest import backtest as run_backtest
     from torghut_assets.research.settings import load_settings
+    from torghut_runtime.durable_file import write_atomically
 
     settings = load_settings(research)
     with progress() as listen:

@@ -26,9 +26,9 @@ def checks() -> None:
 @json_option
 def run(select: str | None, partition: str | None, junit: Path | None, project: Path, as_json: bool) -> None:
     """Evaluate checks in this process: 0 all passed, 3 a failed check of severity ERROR, 2 a check without result."""
-    from torghut_assets.artifacts import write_atomically
     from torghut_assets.checks_runner import junit as junit_report
     from torghut_assets.checks_runner import run_checks
+    from torghut_runtime.durable_file import write_atomically
 
     outcomes = run_checks(project.resolve(), select=select, partition=partition)
     if junit is not None:

@@ -139,8 +139,8 @@ def policy_dry_run(
 
 
 def _answer(judged: "Progression", about: dict[str, Any], sha256: str, output: Path | None) -> None:
-    from torghut_assets.artifacts import write_atomically
     from torghut_runtime.canonical import canonical_json
+    from torghut_runtime.durable_file import write_atomically
 
     answer = {**judged.model_dump(mode="json"), **about, "gatePolicySha256": sha256}
     if output is not None:

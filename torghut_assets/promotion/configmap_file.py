@@ -5,13 +5,11 @@ digest of the text that took its place, so that a revert restores exactly those 
 the file since.
 """
 
-import os
-import tempfile
 from pathlib import Path
 
-from torghut_assets.directory_exchange import sync_directory
 from torghut_assets.promotion.configmap import apply_patch
 from torghut_runtime.canonical import sha256_hex
+from torghut_runtime.durable_file import write_atomically
 from torghut_runtime.errors import InputError
 
 STORE = ".torghut"
@@ -65,16 +63,4 @@ def _kept(configmap: Path, applied: bytes) -> Path:
 
 def _replace(path: Path, data: bytes) -> None:
     mode = path.stat().st_mode & 0o777 if path.exists() else 0o644
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    staged = Path(name)
-    try:
-        with os.fdopen(descriptor, "wb") as stream:
-            stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())
-        staged.chmod(mode)
-        staged.replace(path)
-        sync_directory(path.parent)
-    except BaseException:
-        staged.unlink(missing_ok=True)
-        raise
+    write_atomically(path, data, mode=mode)

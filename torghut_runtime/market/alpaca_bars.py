@@ -4,9 +4,8 @@ What arrives is the table of :func:`torghut_runtime.market.bars.read_bars` and m
 what is done with the bars, belong elsewhere. Keys are sent as headers and appear in no file, message or ``repr``.
 """
 
-import os
+import io
 import re
-import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -23,6 +22,7 @@ from alpaca.data.requests import StockBarsRequest
 from alpaca.data.timeframe import TimeFrame, TimeFrameUnit
 
 from torghut_runtime.canonical import digest
+from torghut_runtime.durable_file import write_atomically
 from torghut_runtime.errors import InputError, UpstreamError
 from torghut_runtime.market.bars import bars_from_frame
 from torghut_runtime.market.calendar import NEW_YORK, TIME
@@ -209,19 +209,10 @@ def write_table(table: pl.DataFrame, path: Path) -> None:
     Raises:
         InputError: the file cannot be written.
     """
+    buffer = io.BytesIO()
+    table.write_parquet(buffer)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=".writing-")
-        temporary = Path(name)
-        try:
-            with os.fdopen(descriptor, "wb") as out:
-                table.write_parquet(out)
-                out.flush()
-                os.fsync(out.fileno())
-            temporary.chmod(0o644)
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        write_atomically(path, buffer.getvalue())
     except OSError as error:
         raise InputError(f"cannot be written: {error.strerror}", file=path) from error
 
