@@ -15,6 +15,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from sqlalchemy.exc import ArgumentError
 
 from torghut_runtime.errors import InputError
+from torghut_runtime.trading_settings import TradingMode
 
 DSN_VARIABLES: Final = ("DB_DSN", "DB_URL", "DATABASE_URL")
 DRIVER: Final = "postgresql+psycopg"
@@ -53,7 +54,9 @@ class Settings(BaseSettings):
     A field is set by its variable's name only: by its own, ``home`` would be read from ``HOME``.
     """
 
-    model_config = SettingsConfigDict(frozen=True, extra="forbid", env_ignore_empty=True, case_sensitive=True)
+    model_config = SettingsConfigDict(
+        frozen=True, extra="ignore", env_ignore_empty=True, case_sensitive=True, env_file=".env"
+    )
 
     # database
     given_dsn: str | None = Field(default=None, validation_alias=AliasChoices(*DSN_VARIABLES), repr=False)
@@ -66,15 +69,13 @@ class Settings(BaseSettings):
     """Folder of what torghut keeps on this machine (embedded database, Dagster's files)."""
 
     # account
-    account_label: str = Field(default="paper", min_length=1, max_length=64, validation_alias="TRADING_ACCOUNT_LABEL")
-    """Whose orders a message is about when it does not say."""
-
-    # broker
-    broker_key: str | None = Field(default=None, validation_alias="APCA_API_KEY_ID", repr=False)
-    broker_secret: SecretStr | None = Field(default=None, validation_alias="APCA_API_SECRET_KEY", repr=False)
-    broker_url: str | None = Field(
-        default=None, validation_alias=AliasChoices("APCA_API_BASE_URL", "TRADING_SIMULATOR_URL")
+    account_label: str = Field(
+        default_factory=lambda: TradingMode().account_label,
+        min_length=1,
+        max_length=64,
+        validation_alias="TRADING_ACCOUNT_LABEL",
     )
+    """Whose orders a message is about when it does not say."""
 
     # order feed
     order_feed_enabled: bool = Field(default=False, validation_alias="TRADING_ORDER_FEED_ENABLED")

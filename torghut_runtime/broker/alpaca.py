@@ -53,10 +53,8 @@ class _Transport(HTTPAdapter):
 
 
 def _client(access: BrokerAccess, base_url: str, *, read_only: bool, deadline_seconds: float) -> TradingClient:
-    key = "simulator" if access.key_id is None else access.key_id.get_secret_value()
-    secret = "simulator" if access.secret_key is None else access.secret_key.get_secret_value()
     live = urlsplit(base_url).hostname == LIVE_HOST
-    client = TradingClient(key, secret, paper=not live, raw_data=True, url_override=base_url)
+    client = TradingClient(*access.keys, paper=not live, raw_data=True, url_override=base_url)
     # alpaca-py has no public way to switch its retries off: an argument of 0 leaves the default of three.
     inner = cast("Any", client)
     inner._retry = 0  # noqa: SLF001
@@ -66,19 +64,6 @@ def _client(access: BrokerAccess, base_url: str, *, read_only: bool, deadline_se
     session.mount("https://", transport)
     session.mount("http://", transport)
     return client
-
-
-def base_url_of(access: BrokerAccess, mode: str) -> str:
-    """Where the broker is: the given address, the simulator's, or Alpaca's of the mode.
-
-    Raises:
-        ValueError: the adapter is the simulator and no address is given.
-    """
-    if access.adapter == "simulator":
-        if access.simulator_url is None:
-            raise ValueError("TRADING_SIMULATOR_URL is not set")
-        return access.simulator_url
-    return access.base_url or f"https://{LIVE_HOST if mode == 'live' else PAPER_HOST}"
 
 
 class AlpacaReader:
