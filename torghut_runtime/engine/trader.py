@@ -6,11 +6,11 @@ trader feeds it bars, order events and the time. Research's account does the sam
 :mod:`torghut_assets.research.simulation_decisions`; what differs between the two is told in ``docs/runtime.md``.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from decimal import Decimal
 from typing import Final
 
-from torghut_runtime.clock import Clock
+from torghut_runtime.clock import Clock, nanoseconds_of
 from torghut_runtime.compiled import Vector
 from torghut_runtime.engine.account_view import AccountView, with_taken
 from torghut_runtime.engine.circuit import StrategyCircuit
@@ -51,6 +51,10 @@ DEGRADED: Final = "strategy_degraded"
 SHORTS: Final = "shorts_not_allowed"
 
 
+Refusals = Callable[[str, str], Sequence[str]]
+"""Reasons against any entry of a strategy in a symbol: catalog, provenance, universe, operator."""
+
+
 class Trader:
     """Decides for one account."""
 
@@ -64,8 +68,10 @@ class Trader:
         journal: Journal,
         stance: Stance,
         clock: Clock,
+        refusals: Refusals = lambda _strategy_id, _symbol: (),
     ) -> None:
         self.driver = driver
+        self.refusals = refusals
         self.account = account
         self.portfolio = account.portfolio
         self.manager = manager
@@ -76,7 +82,9 @@ class Trader:
         self._label = settings.mode.account_label
         self._journal = journal
         self._clock = clock
-        self._digests = {each.entry.strategy_id: parameters_digest(each) for each in driver.strategies}
+        self._digests: dict[str, str] = {}
+        self._warmed: set[tuple[str, str]] = set()
+        self.use(driver)
         self._calendar = TradingCalendar()
         self._volumes = DailyVolumes()
         self._circuit = StrategyCircuit(
@@ -93,6 +101,11 @@ class Trader:
             price_of=self._prices.__getitem__,
             clock=clock,
         )
+
+    def use(self, driver: StrategyDriver) -> None:
+        """Ask other strategies from the next bar on; positions and orders stay."""
+        self.driver = driver
+        self._digests = {each.entry.strategy_id: parameters_digest(each) for each in driver.strategies}
 
     # What happens -----------------------------------------------------------------------------------------------------
 
@@ -111,8 +124,37 @@ class Trader:
             for strategy in self.driver.strategies:
                 if strategy.entry.base_timeframe == bar.timeframe:
                     self.portfolio.bar_passed((strategy.entry.strategy_id, bar.symbol))
-            verdicts = self.driver.push(bar, self._seconds_to_close(bar), self._position)
+            verdicts = self.driver.push(bar, self.seconds_to_close(bar), self._position)
             self._act(bar, verdicts)
+
+    def warm_up(self, bars: Sequence[Bar]) -> None:
+        """Take all the history of one symbol and timeframe, in order of time, and decide nothing.
+
+        What was known of the two is forgotten. Only the first time are volumes and held bars counted by it: later they
+        have been counted already.
+        """
+        if not bars:
+            return
+        symbol, timeframe = bars[0].symbol, bars[0].timeframe
+        if (symbol, timeframe) not in self._warmed:
+            self._warmed.add((symbol, timeframe))
+            for bar in bars:
+                self._volumes.add(bar)
+            self._count_held(bars)
+        self._prices[symbol] = price_of(bars[-1], self._clock.now())
+        self.portfolio.mark(symbol, as_decimal(bars[-1].close))
+        self.driver.forget(symbol, timeframe)
+        self.driver.warm_up((bar, self.seconds_to_close(bar)) for bar in bars)
+
+    def _count_held(self, bars: Sequence[Bar]) -> None:
+        """How many bars the positions of an earlier process have been held."""
+        for strategy in self.driver.strategies:
+            slot = (strategy.entry.strategy_id, bars[0].symbol)
+            since = self.portfolio.held_since(slot)
+            if strategy.entry.base_timeframe == bars[0].timeframe and since is not None:
+                for bar in bars:
+                    if since < nanoseconds_of(bar.event_ts):
+                        self.portfolio.bar_passed(slot)
 
     def on_order_event(self, value: bytes) -> None:
         """Take an event of the broker's stream."""
@@ -158,7 +200,8 @@ class Trader:
             float(held.qty), float(held.average_entry), held.bars_held, bar.close, float(self.portfolio.pending(slot))
         )
 
-    def _seconds_to_close(self, bar: Bar) -> float:
+    def seconds_to_close(self, bar: Bar) -> float:
+        """Seconds from a bar's end to the end of its session; NaN outside every session."""
         if bar.session is None:
             return float("nan")
         if not is_exchange_traded(bar.symbol):
@@ -286,6 +329,7 @@ class Trader:
         )
         opens_short = entry.side == "sell" and self.portfolio.position(slot).qty <= 0
         reasons = [*gate_reasons(self.stance.gate(), is_exit=False)]
+        reasons += self.refusals(*slot)
         if self._circuit.is_open(slot[0], now_ns):
             reasons.append(DEGRADED)
         reasons += market_reasons(market, self.limits, is_exit=False, opens_short=opens_short)
