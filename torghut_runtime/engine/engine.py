@@ -364,5 +364,6 @@ class Engine:
             role=self.role,
             sections=self.sections,
             queues=queues,
+            counts=loop.counts,
         )
         self._shown = _Shown(status, positions_of(loop.core, progress), now, key)

@@ -138,10 +138,8 @@ class Leadership:
     def _disconnect(self) -> None:
         connection, self._connection = self._connection, None
         if connection is not None:
-            try:
-                connection.close()
-            except StoreUnavailableError:
-                connection.invalidate()
+            connection.invalidate()
+            connection.close()
 
 
 class LeasedWriter:

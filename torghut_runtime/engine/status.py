@@ -72,6 +72,7 @@ def status_of(
     role: str,
     sections: Sections,
     queues: Mapping[str, Any],
+    counts: Mapping[str, int],
 ) -> dict[str, Any]:
     """The document of ``/trading/status``."""
     state = stance.trading_state
@@ -103,6 +104,7 @@ def status_of(
         },
         "limits": limits_of(settings, account),
         "queues": dict(queues),
+        "metrics": dict(counts),
         "discrepancies": [asdict(each) for each in progress.discrepancies],
     }
     status.update((name, section()) for name, section in sections.items())

@@ -104,7 +104,6 @@ class TradingLoop:
         self._clock = parts.outside.clock
         self._stance = parts.outside.stance
         self._seen = 0
-        """Order updates that were taken, ever."""
         self._bars_taken = 0
         self._warm_after: int | None = None
         self._evaluate_ns = 0
@@ -131,12 +130,17 @@ class TradingLoop:
             except UpstreamError as error:
                 reason = self._trouble("upstream_unavailable", error)
             except NotReadyError as error:
-                reason = self._trouble(str(error), error)
+                reason = str(error)
             finally:
                 self._end_term()
             if reason is not None:
                 self._wait(reason, beat, stop, pause)
                 pause = min(pause * 2, LONGEST_PAUSE)
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """What was taken since the process began."""
+        return {"order_updates_taken": self._seen, "bar_batches_taken": self._bars_taken}
 
     def command(self, call: Command) -> bool:
         """Have something done in this thread; from any thread. False once the engine ends."""
@@ -150,14 +154,17 @@ class TradingLoop:
         if isinstance(self._clock, FollowingClock) and not self._clock.is_set:
             raise NotReadyError("broker_unavailable")
         beat.beat(_CALL_SECONDS)
-        parts.state.restore()
+        try:
+            parts.state.restore()
+        except StoreUnavailableError:
+            self._assert_schema()
+            raise
         lease = self._lease(beat, stop)
         if lease is None:
             return
         self._at("migrations")
         beat.beat(_START_SECONDS)
-        if not is_at_head(parts.database):
-            raise NotReadyError("migrations_behind")
+        self._assert_schema()
         self._at("orders")
         self._assert_account()
         self._load_catalog()
@@ -186,6 +193,10 @@ class TradingLoop:
             self._at("lease", *(() if leadership.error is None else (DATABASE_UNAVAILABLE,)))
             self._serve(beat, _STEP_SECONDS)
         return None
+
+    def _assert_schema(self) -> None:
+        if not is_at_head(self._parts.database):
+            raise NotReadyError("migrations_behind")
 
     def _load_catalog(self) -> None:
         parts = self._parts
