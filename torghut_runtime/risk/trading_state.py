@@ -174,7 +174,12 @@ class TradingState:
 
     def stored(self) -> list[dict[str, str]]:
         """The reasons as they are stored: code, how it clears, since when."""
-        return [{"code": each.code, "clears": each.clears, "at": utc_text(each.at)} for each in self.latches]
+        return stored_reasons(self.latches)
+
+
+def stored_reasons(latches: Iterable[Latch]) -> list[dict[str, str]]:
+    """Latches as they are stored."""
+    return [{"code": each.code, "clears": each.clears, "at": utc_text(each.at)} for each in latches]
 
 
 def from_stored(state: str, reasons: Sequence[Mapping[str, Any]], since: datetime) -> TradingState:
