@@ -1,6 +1,6 @@
 """Whether the account that the broker shows is the one that may be traded: at the start, and again at each reconcile.
 
-The first account that fits the mode is pinned by its id; from then on any other one, another host or another number
+The first account that fits the mode is pinned by id and number; from then on any other one, another host or another number
 latches HALTED ``account_mismatch``, and the firewall's gate is closed before this returns. What fits is
 :func:`torghut_runtime.broker.alpaca.account_fault`.
 """
@@ -19,8 +19,8 @@ class AccountGuard:
     """Looks at every account document that is read; until the first one nothing may be sent."""
 
     def __init__(self, stance: Stance, settings: TradingSettings, base_url: str, clock: Clock) -> None:
-        self.account_id: str | None = None
-        """The pinned account."""
+        self.pinned: tuple[str, str] | None = None
+        """Id and number of the account that was seen first."""
         self.fault: str | None = None
         """What does not fit, as it was found last."""
         self._stance = stance
@@ -35,7 +35,7 @@ class AccountGuard:
         with self._lock:
             self.fault = self._fault(account)
             if self.fault is None:
-                self.account_id = str(account.get("id"))
+                self.pinned = _identity(account)
             self._stance.set(account_matches=self.fault is None)
         if self.fault is not None:
             detail = {"inputs": {"account": self.fault}}
@@ -49,6 +49,10 @@ class AccountGuard:
         )
         if fault is None and not account.get("id"):
             return "has no id"
-        if fault is None and self.account_id not in (None, str(account["id"])):
+        if fault is None and self.pinned not in (None, _identity(account)):
             return "is another one than at the start"
         return fault
+
+
+def _identity(account: Document) -> tuple[str, str]:
+    return str(account["id"]), str(account["account_number"])

@@ -16,6 +16,7 @@ from torghut_runtime.orders.firewall import Firewall
 
 AGAIN_SECONDS: Final = 0.25
 """Between two passes while orders are still open."""
+_REDIRECT: Final = 300
 _LOG = logging.getLogger(__name__)
 
 
@@ -82,7 +83,7 @@ class CancelAll:
                     return
             try:
                 self._until_none_is_open()
-            except Exception:
+            except Exception:  # noqa: BLE001 - this thread must not end while orders are open
                 _LOG.exception("cancelling everything failed; it begins again")
                 self._pause()
 
@@ -90,16 +91,17 @@ class CancelAll:
         asked: set[str] = set()
         failed = 0
         while True:
-            with self._wake:
-                served = list(self._waiting)
-            if not served or self._stopping:
+            if not self.at_work or self._stopping:
                 return
             try:
                 for each in self._firewall.cancel_all():
-                    if int(each.get("status", 0)) < 300:  # noqa: PLR2004 - HTTP
+                    if int(each.get("status", 0)) < _REDIRECT:
                         asked.add(str(each["id"]))
                     else:
                         failed += 1
+                # Whoever asked before this look is served by it.
+                with self._wake:
+                    served = list(self._waiting)
                 if not self._reader.open_orders():
                     break
             except BrokerError as error:

@@ -1,8 +1,8 @@
-"""Closes positions at an operator's word: cancels, waits for the ends, then sells (or buys back) what the broker holds.
+"""Closes positions at an operator's word: cancels, waits for the ends, then trades away what the broker holds.
 
-The broker's position is what is closed, so that it reaches zero and never crosses it, whatever we believe; the orders are
-booked to the strategies that hold in the same direction, the rest to ``unattributed``. Whoever calls twice closes what is
-left, which is nothing while the first closing orders are open. When that may be done is the desk's business.
+The broker's position is what is closed, so that it reaches zero and never crosses it, whatever we believe; the orders
+are booked to the strategies that hold in the same direction, the rest to ``unattributed``. A second call ends the
+orders of the first and closes what is left. When that may be done is the desk's business.
 """
 
 import threading
@@ -134,7 +134,7 @@ class Flattener:
             )
             key = client_order_id(self._label, strategy_id, symbol, now, 0)
             intent = Intent(key, 0, strategy_id, terms, True, price, price or None)
-            detail = {"reasons": [], "operator": {"actor": actor, "reason": reason}}
+            detail: dict[str, Any] = {"reasons": [], "operator": {"actor": actor, "reason": reason}}
             decision = Decision(key, strategy_id, symbol, "operator", now, now, RATIONALE, detail)
             outcome = self._manager.place(decision, intent, flatten=permit)
             told.append(

@@ -1,8 +1,8 @@
 """The kill switch: environment or flag or operator, none of which undoes another (``runtime.md`` 4).
 
-The firewall's gate reads it at every request. This watch, a thread of its own, makes a flip of the flag a latch that only
-an operator's resume takes away, and has every open order cancelled when it finds the switch on; the environment's value
-blocks for as long as it is set. Cancelling itself is :mod:`torghut_runtime.engine.cancel_all`'s business.
+The firewall's gate reads it at every request. This watch, a thread of its own, makes a flip of the flag a latch that
+only an operator's resume takes away, and has every open order cancelled when it finds the switch on; the environment's
+value blocks for as long as it is set. Cancelling itself is :mod:`torghut_runtime.engine.cancel_all`'s business.
 """
 
 import logging
@@ -63,5 +63,5 @@ class KillSwitchWatch:
         while not self._stopping.wait(LOOK_SECONDS):
             try:
                 self.look()
-            except Exception:
+            except Exception:  # noqa: BLE001 - whoever watches the kill switch must not end
                 _LOG.exception("the kill switch could not be read")

@@ -1,8 +1,8 @@
 """What an operator's calls do (:class:`~torghut_runtime.engine.surface.Operations`).
 
-Halt, reduce and cancel-all work without lease, database and trading thread. What touches positions and orders of ours is
-handed to the trading thread. Who may call, and the record of the call, are the API's business; flattening in detail is
-:mod:`torghut_runtime.engine.flatten`'s.
+Halt, reduce and cancel-all work without lease, database and trading thread. What touches positions and orders of ours
+is handed to the trading thread. Who may call, and the record of the call, are the API's business; flattening in detail
+is :mod:`torghut_runtime.engine.flatten`'s.
 """
 
 from collections.abc import Callable, Collection, Sequence
@@ -37,7 +37,7 @@ class OperatorDesk:
         stops: what they act on.
         is_leader: whether this process holds the lease.
         tracker: our own orders, for telling entries from exits.
-        flattener: closes positions.
+        flattener: closes positions; None until this process trades.
         in_trading_thread: see :data:`InTradingThread`.
         strategies: ids of the strategies of the catalog.
         live_gate: what is missing for live trading; empty in paper mode.
@@ -50,7 +50,7 @@ class OperatorDesk:
         stops: StopSystem,
         is_leader: Callable[[], bool],
         tracker: OrderTracker,
-        flattener: Flattener,
+        flattener: Flattener | None = None,
         in_trading_thread: InTradingThread,
         strategies: Callable[[], Collection[str]],
         live_gate: Callable[[], Sequence[str]] = tuple,
@@ -60,7 +60,7 @@ class OperatorDesk:
         self._stance = stops.stance
         self._is_leader = is_leader
         self._tracker = tracker
-        self._flattener = flattener
+        self.flattener = flattener
         self._in_trading_thread = in_trading_thread
         self._strategies = strategies
         self._live_gate = live_gate
@@ -70,7 +70,8 @@ class OperatorDesk:
         """HALTED, every open order cancelled; after this no order request leaves."""
         before = self._state
         self._latch(OPERATOR_HALT, actor, reason)
-        cancelling = self._stops.cancel_all.demand()
+        begun = None if before == HALTED else self._stops.halting
+        cancelling = begun or self._stops.cancel_all.demand()
         settled = self._stops.firewall.settle()
         return self._told("halt", before, {**_effects(cancelling), "requests_settled": settled})
 
@@ -139,12 +140,12 @@ class OperatorDesk:
             StoreUnavailableError: orders could not be written down.
         """
         before = self._state
-        if not self._is_leader():
+        if not self._is_leader() or self.flattener is None:
             raise OperationRefusedError("lease_not_held")
         if self._stance.gate().kill_switch and not override_kill_switch:
             raise OperationRefusedError("kill_switch_enabled")
         permit = Flatten(override_kill_switch=override_kill_switch)
-        effects = self._flattener.flatten(actor, reason, symbols, permit, self._in_trading_thread)
+        effects = self.flattener.flatten(actor, reason, symbols, permit, self._in_trading_thread)
         return Operation("flatten", before, self._state, effects)
 
     def disable_strategy(self, actor: str, reason: str, strategy_id: str, mode: BlockMode) -> Operation:
@@ -191,7 +192,7 @@ class OperatorDesk:
             return {"orders_cancelled": 0, "cancels_failed": 0, "error": str(error)}
         cancelled = failed = 0
         for order in orders:
-            if self._is_exit(order, held):
+            if order["status"] == "pending_cancel" or self._is_exit(order, held):
                 continue
             try:
                 self._stops.firewall.cancel(order["id"])

@@ -1,7 +1,8 @@
 """Whether trading may go on right now: one value that the firewall asks before every request and everybody may tighten.
 
 Any thread may change it; the gate shows the change at once. What tightens it is told by its callers, what it means is
-:mod:`torghut_runtime.risk.trading_state`, and that it outlives the process is :mod:`torghut_runtime.engine.state_keeper`.
+:mod:`torghut_runtime.risk.trading_state`, and that it outlives the process is the business of
+:mod:`torghut_runtime.engine.state_keeper`.
 """
 
 import threading

@@ -182,7 +182,7 @@ class StateKeeper:
                 self._look()
             except StoreUnavailableError as error:
                 self._lost(error)
-            except Exception:
+            except Exception:  # noqa: BLE001 - whoever keeps the state must not end
                 _LOG.exception("the trading state could not be kept")
                 self._disconnect()
         self._disconnect()

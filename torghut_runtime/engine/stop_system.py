@@ -1,10 +1,11 @@
-"""Everything that stops trading for one account, wired together: durable state, kill switch, cancel-all, account, blocks.
+"""Everything that stops trading for one account, wired together: state, kill switch, cancel-all, account, blocks.
 
 Entering HALTED, from whatever side, has every open order cancelled at once; what came of it joins the incident. The
 engine starts and stops this; what an operator asks is :mod:`torghut_runtime.engine.operator_desk`'s business.
 """
 
 from collections.abc import Callable
+from concurrent.futures import Future
 
 import sqlalchemy as sa
 
@@ -42,6 +43,8 @@ class StopSystem:
         clock: Clock,
         lease: Callable[[], Lease | None],
     ) -> None:
+        self.halting: Future[CancelReport] | None = None
+        """The cancel-all that entering HALTED began, of the last time."""
         self.account_label = settings.mode.account_label
         self.stance = stance
         self.firewall = firewall
@@ -90,7 +93,7 @@ class StopSystem:
     def _changed(self, before: TradingState, after: TradingState, cause: Cause) -> None:
         del cause
         if after.state == HALTED and before.state != HALTED:
-            self.cancel_all.demand()
+            self.halting = self.cancel_all.demand()
 
     def _cancelled(self, report: CancelReport) -> None:
         detail = {"orders_cancelled": report.cancelled, "cancels_failed": report.failed}

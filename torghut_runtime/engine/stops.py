@@ -99,8 +99,8 @@ def limits_told(limits: Limits, stops: StopSettings) -> dict[str, Any]:
 class EmergencyStop:
     """Evaluates for one account, in the thread that trades.
 
-    ``vitals`` measures; ``armed`` says whether the emergency stop is switched on now. Switched off it starts nothing and
-    clears nothing: a reason that is latched already goes on counting for as long as it holds.
+    ``vitals`` measures; ``armed`` says whether the emergency stop is switched on now. Switched off it starts nothing
+    and clears nothing: a reason that is latched already goes on counting for as long as it holds.
     """
 
     def __init__(
