@@ -47,8 +47,8 @@ class Lines(MsgspecFormatter):
         self._redactor = redactor
 
     def process_log_record(self, log_data: dict[str, Any]) -> dict[str, Any]:
-        """Put what the line is about in front of the rest, and hide secrets."""
-        return {name: self._redactor.value(value) for name, value in log_data.items() if value is not None}
+        """Hide secrets, and leave out what is not known."""
+        return self._redactor.value({name: value for name, value in log_data.items() if value is not None})
 
     def add_fields(self, log_data: dict[str, Any], record: logging.LogRecord, message_dict: dict[str, Any]) -> None:
         """Add time and context; a field of the record itself wins."""
