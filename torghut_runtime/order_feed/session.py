@@ -14,7 +14,7 @@ from torghut_runtime.storage.database import create_engine
 
 _LIMITS: Final = (
     "-c synchronous_commit=on -c lock_timeout=2s -c statement_timeout=10s -c idle_in_transaction_session_timeout=5s"
-    " -c jit=off -c enable_seqscan=off"
+    " -c jit=off -c enable_seqscan=off -c enable_hashjoin=off -c enable_mergejoin=off -c max_parallel_workers_per_gather=0"
 )
 _KEEP_ALIVE: Final = {
     "keepalives": "1",

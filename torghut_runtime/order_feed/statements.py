@@ -143,7 +143,9 @@ def related_events(cursor: Cursor, keys: Sequence[OrderKeys]) -> list[tuple[Orde
         asked[0].update(orders)
         asked[1].update(clients)
         order_lists, client_lists = _columns(orders), _columns(clients)
-        cursor.execute(_RELATED, (*order_lists, *client_lists, *order_lists, *order_lists), binary=True)
+        cursor.execute(
+            _RELATED, (*order_lists, *client_lists, *order_lists, *order_lists), binary=True, prepare=False
+        )
         new: list[OrderKeys] = []
         for row in cursor:
             event = OrderEvent(**dict(zip(_FIELDS, row[1:], strict=True)))
@@ -192,6 +194,7 @@ def lock_executions(cursor: Cursor, refs: Iterable[OrderRef]) -> dict[OrderRef, 
         ) ORDER BY id FOR UPDATE
         """,
         (*_columns(by_order), *_columns(by_client)),
+        prepare=False,
     )
     return {
         (row[1], row[2], None if row[2] is not None else row[3]): StoredRow(row[0], row[2], row[4], row[5])
@@ -321,6 +324,7 @@ def settle_discrepancies(cursor: Cursor, staged: "Sequence[OrderRow]") -> None:
         WHERE r.resolved_at IS NULL AND r.kind = ANY(%b)
         """,
         (*_columns(set(touched)), list(FOLD_KINDS)),
+        prepare=False,
     )
     holding = {row[:4] for row in opened}
     ended = [row[0] for row in cursor if (row[1], row[2], row[3], row[4]) not in holding]
