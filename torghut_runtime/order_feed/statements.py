@@ -113,21 +113,33 @@ def known_events(cursor: Cursor, fingerprints: Collection[bytes]) -> dict[bytes,
     return {row[0]: KnownEvent(*row[1:]) for row in cursor}
 
 
-_RELATED: Final = f"""
-SELECT event_seq, {", ".join(EVENT_COLUMNS)} FROM execution_order_events WHERE event_fingerprint IN (
-    SELECT e.event_fingerprint FROM unnest(%b::text[], %b::text[]) o(account, id) JOIN execution_order_events e
-        ON e.alpaca_account_label = o.account AND e.alpaca_order_id = o.id
-    UNION ALL
-    SELECT e.event_fingerprint FROM unnest(%b::text[], %b::text[]) c(account, id) JOIN execution_order_events e
-        ON e.alpaca_account_label = c.account AND e.client_order_id = c.id
-    UNION ALL
-    SELECT e.event_fingerprint FROM unnest(%b::text[], %b::text[]) o(account, id) JOIN execution_order_events e
-        ON e.alpaca_account_label = o.account AND e.replaces_order_id = o.id
-    UNION ALL
-    SELECT e.event_fingerprint FROM unnest(%b::text[], %b::text[]) o(account, id) JOIN execution_order_events e
-        ON e.alpaca_account_label = o.account AND e.replaced_by_order_id = o.id
+def _looked_up(table: str, columns: str, keys: str, column: str, condition: str = "") -> str:
+    """Rows of ``table`` for each (account, id) of ``keys``, found by the index whose first column is ``column``.
+
+    ``OFFSET 0`` keeps the planner from turning the join round, and no other index serves these conditions: which plan
+    is made must not depend on what is known about a table that was empty a minute ago.
+    """
+    return (
+        f"SELECT found.* FROM unnest({keys}) k(account, id) CROSS JOIN LATERAL (SELECT {columns} FROM {table} t"  # noqa: S608
+        f" WHERE t.{column} = k.id AND t.alpaca_account_label IS NOT DISTINCT FROM k.account{condition} OFFSET 0) found"
+    )
+
+
+_ORDERS: Final = "%(order_accounts)b::text[], %(orders)b::text[]"
+_CLIENTS: Final = "%(client_accounts)b::text[], %(clients)b::text[]"
+_FOUND: Final = " UNION ALL ".join(
+    _looked_up("execution_order_events", "t.event_fingerprint", keys, column)
+    for keys, column in (
+        (_ORDERS, "alpaca_order_id"),
+        (_CLIENTS, "client_order_id"),
+        (_ORDERS, "replaces_order_id"),
+        (_ORDERS, "replaced_by_order_id"),
+    )
 )
-"""  # noqa: S608 - the names of columns are ours
+_RELATED: Final = (
+    f"SELECT event_seq, {', '.join(EVENT_COLUMNS)} FROM execution_order_events"  # noqa: S608 - the names are ours
+    f" WHERE event_fingerprint IN ({_FOUND})"
+).encode()
 
 
 def related_events(cursor: Cursor, keys: Sequence[OrderKeys]) -> list[tuple[OrderEvent, int]]:
@@ -142,10 +154,7 @@ def related_events(cursor: Cursor, keys: Sequence[OrderKeys]) -> list[tuple[Orde
     while orders or clients:
         asked[0].update(orders)
         asked[1].update(clients)
-        order_lists, client_lists = _columns(orders), _columns(clients)
-        cursor.execute(
-            _RELATED, (*order_lists, *client_lists, *order_lists, *order_lists), binary=True, prepare=False
-        )
+        cursor.execute(_RELATED, _lookup(orders, clients), binary=True)
         new: list[OrderKeys] = []
         for row in cursor:
             event = OrderEvent(**dict(zip(_FIELDS, row[1:], strict=True)))
@@ -169,9 +178,30 @@ def _keys(keys: Sequence[OrderKeys]) -> tuple[set[tuple[str, str]], set[tuple[st
     return orders, clients
 
 
+def _lookup(orders: Collection[tuple[str, str]], clients: Collection[tuple[str, str]]) -> dict[str, list[str]]:
+    """The parameters of a look-up by orders and by client's ids."""
+    order_accounts, order_ids = _columns(orders)
+    client_accounts, client_ids = _columns(clients)
+    return {
+        "order_accounts": order_accounts,
+        "orders": order_ids,
+        "client_accounts": client_accounts,
+        "clients": client_ids,
+    }
+
+
 def _columns(pairs: Collection[tuple[str, str]]) -> tuple[list[str], list[str]]:
     ordered = sorted(pairs)
     return [pair[0] for pair in ordered], [pair[1] for pair in ordered]
+
+
+_EXECUTIONS: Final = f"""
+SELECT id, alpaca_account_label, alpaca_order_id, client_order_id, symbol, side FROM executions WHERE id IN (
+    {_looked_up("executions", "t.id", _ORDERS, "alpaca_order_id")}
+    UNION ALL
+    {_looked_up("executions", "t.id", _CLIENTS, "client_order_id", " AND t.alpaca_order_id IS NULL")}
+) ORDER BY id FOR UPDATE
+""".encode()  # noqa: S608 - the names of columns are ours
 
 
 def lock_executions(cursor: Cursor, refs: Iterable[OrderRef]) -> dict[OrderRef, StoredRow]:
@@ -183,38 +213,27 @@ def lock_executions(cursor: Cursor, refs: Iterable[OrderRef]) -> dict[OrderRef, 
             by_order.append((account, order))
         elif client is not None:
             by_client.append((account, client))
-    cursor.execute(
-        """
-        SELECT id, alpaca_account_label, alpaca_order_id, client_order_id, symbol, side FROM executions WHERE id IN (
-            SELECT e.id FROM unnest(%b::text[], %b::text[]) o(account, id) JOIN executions e
-                ON e.alpaca_account_label = o.account AND e.alpaca_order_id = o.id
-            UNION ALL
-            SELECT e.id FROM unnest(%b::text[], %b::text[]) c(account, id) JOIN executions e
-                ON e.alpaca_account_label = c.account AND e.client_order_id = c.id AND e.alpaca_order_id IS NULL
-        ) ORDER BY id FOR UPDATE
-        """,
-        (*_columns(by_order), *_columns(by_client)),
-        prepare=False,
-    )
+    cursor.execute(_EXECUTIONS, _lookup(by_order, by_client))
     return {
         (row[1], row[2], None if row[2] is not None else row[3]): StoredRow(row[0], row[2], row[4], row[5])
         for row in cursor
     }
 
 
-_INTENTS: Final = b"""
-SELECT alpaca_account_label, client_order_id, id, trade_decision_id, strategy_id
+_INTENTS: Final = f"""
+SELECT alpaca_account_label, client_order_id, id, trade_decision_id, strategy_id, intent_seq
 FROM order_intents WHERE id IN (
-    SELECT i.id FROM unnest(%b::text[], %b::text[]) c(account, id) JOIN order_intents i
-        ON i.alpaca_account_label = c.account AND i.client_order_id = c.id
+    SELECT found.id FROM unnest({_CLIENTS}) k(account, id) CROSS JOIN LATERAL (SELECT t.id FROM order_intents t
+        WHERE t.alpaca_account_label = k.account AND t.client_order_id = k.id OFFSET 0) found
 ) ORDER BY id
-"""
+""".encode()  # noqa: S608 - the names of columns are ours
 
 
 def read_intents(cursor: Cursor, orders: Iterable[Order], *, lock: bytes = b"") -> dict[ClientRef, Link]:
     """The intents whose client's ids these orders bear."""
     pairs = {(order.ref[0], order.client_order_id) for order in orders if order.client_order_id is not None}
-    cursor.execute(_INTENTS + lock, _columns(pairs))
+    accounts, clients = _columns(pairs)
+    cursor.execute(_INTENTS + lock, {"client_accounts": accounts, "clients": clients})
     return {(row[0], row[1]): Link(row[2], row[3], row[4]) for row in cursor}
 
 
@@ -318,16 +337,15 @@ def settle_discrepancies(cursor: Cursor, staged: "Sequence[OrderRow]") -> None:
         opened.extend((order.ref[0], key, state.symbol, kind, ours) for kind in sorted(kinds))
     cursor.execute(
         """
-        SELECT r.id, r.alpaca_account_label, r.alpaca_order_id, r.symbol, r.kind
-        FROM unnest(%b::text[], %b::text[]) t(account, id) JOIN reconcile_discrepancies r
-            ON r.alpaca_account_label = t.account AND r.alpaca_order_id = t.id
-        WHERE r.resolved_at IS NULL AND r.kind = ANY(%b)
+        SELECT found.* FROM unnest(%b::text[], %b::text[]) t(account, id) CROSS JOIN LATERAL (
+            SELECT r.id, r.alpaca_account_label, r.alpaca_order_id, r.symbol, r.kind FROM reconcile_discrepancies r
+            WHERE r.alpaca_account_label = t.account AND r.alpaca_order_id = t.id AND r.resolved_at IS NULL OFFSET 0
+        ) found
         """,
-        (*_columns(set(touched)), list(FOLD_KINDS)),
-        prepare=False,
+        _columns(set(touched)),
     )
     holding = {row[:4] for row in opened}
-    ended = [row[0] for row in cursor if (row[1], row[2], row[3], row[4]) not in holding]
+    ended = [row[0] for row in cursor if row[4] in FOLD_KINDS and row[1:5] not in holding]
     if ended:
         cursor.execute(
             "UPDATE reconcile_discrepancies SET resolved_at = now(), resolution = 'no_longer_holds', updated_at = now()"
