@@ -72,6 +72,7 @@ class Link:
     intent_id: str
     trade_decision_id: str | None
     strategy_id: str | None
+    intent_seq: int = 0
 
 
 @dataclass(slots=True)

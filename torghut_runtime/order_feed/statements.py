@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 import psycopg
 
 from torghut_runtime.errors import StoreUnavailableError
+from torghut_runtime.order_feed import arrays
 from torghut_runtime.order_feed.book import (
     FOLD_KINDS,
     IDENTITY_CONFLICT,
@@ -26,6 +27,7 @@ from torghut_runtime.order_feed.book import (
 )
 from torghut_runtime.order_feed.event import RANKS, TERMINAL, OrderEvent
 from torghut_runtime.order_feed.identity import order_key
+from torghut_runtime.order_feed.state import OrderState
 from torghut_runtime.order_feed.values import instant, number_text
 from torghut_runtime.orders import tca
 
@@ -106,8 +108,8 @@ def known_events(cursor: Cursor, fingerprints: Collection[bytes]) -> dict[bytes,
     """Which identities are stored."""
     cursor.execute(
         "SELECT event_fingerprint, event_seq, content_sha256, alpaca_order_id, client_order_id"
-        " FROM execution_order_events WHERE event_fingerprint = ANY(%b)",
-        (list(fingerprints),),
+        " FROM execution_order_events WHERE event_fingerprint = ANY(%s::bytea[])",
+        (arrays.digests(fingerprints),),
         binary=True,
     )
     return {row[0]: KnownEvent(*row[1:]) for row in cursor}
@@ -125,8 +127,8 @@ def _looked_up(table: str, columns: str, keys: str, column: str, condition: str 
     )
 
 
-_ORDERS: Final = "%(order_accounts)b::text[], %(orders)b::text[]"
-_CLIENTS: Final = "%(client_accounts)b::text[], %(clients)b::text[]"
+_ORDERS: Final = "%(order_accounts)s::text[], %(orders)s::text[]"
+_CLIENTS: Final = "%(client_accounts)s::text[], %(clients)s::text[]"
 _FOUND: Final = " UNION ALL ".join(
     _looked_up("execution_order_events", "t.event_fingerprint", keys, column)
     for keys, column in (
@@ -178,7 +180,7 @@ def _keys(keys: Sequence[OrderKeys]) -> tuple[set[tuple[str, str]], set[tuple[st
     return orders, clients
 
 
-def _lookup(orders: Collection[tuple[str, str]], clients: Collection[tuple[str, str]]) -> dict[str, list[str]]:
+def _lookup(orders: Collection[tuple[str, str]], clients: Collection[tuple[str, str]]) -> dict[str, str]:
     """The parameters of a look-up by orders and by client's ids."""
     order_accounts, order_ids = _columns(orders)
     client_accounts, client_ids = _columns(clients)
@@ -190,9 +192,9 @@ def _lookup(orders: Collection[tuple[str, str]], clients: Collection[tuple[str, 
     }
 
 
-def _columns(pairs: Collection[tuple[str, str]]) -> tuple[list[str], list[str]]:
+def _columns(pairs: Collection[tuple[str, str]]) -> tuple[str, str]:
     ordered = sorted(pairs)
-    return [pair[0] for pair in ordered], [pair[1] for pair in ordered]
+    return arrays.texts([pair[0] for pair in ordered]), arrays.texts([pair[1] for pair in ordered])
 
 
 _EXECUTIONS: Final = f"""
@@ -221,7 +223,7 @@ def lock_executions(cursor: Cursor, refs: Iterable[OrderRef]) -> dict[OrderRef, 
 
 
 _INTENTS: Final = f"""
-SELECT alpaca_account_label, client_order_id, id, trade_decision_id, strategy_id, intent_seq
+SELECT alpaca_account_label, client_order_id, id::text, trade_decision_id::text, strategy_id, intent_seq
 FROM order_intents WHERE id IN (
     SELECT found.id FROM unnest({_CLIENTS}) k(account, id) CROSS JOIN LATERAL (SELECT t.id FROM order_intents t
         WHERE t.alpaca_account_label = k.account AND t.client_order_id = k.id OFFSET 0) found
@@ -234,7 +236,7 @@ def read_intents(cursor: Cursor, orders: Iterable[Order], *, lock: bytes = b"") 
     pairs = {(order.ref[0], order.client_order_id) for order in orders if order.client_order_id is not None}
     accounts, clients = _columns(pairs)
     cursor.execute(_INTENTS + lock, {"client_accounts": accounts, "clients": clients})
-    return {(row[0], row[1]): Link(row[2], row[3], row[4]) for row in cursor}
+    return {(row[0], row[1]): Link(*row[2:]) for row in cursor}
 
 
 def lock_intents(cursor: Cursor, orders: Iterable[Order]) -> dict[ClientRef, Link]:
@@ -242,14 +244,16 @@ def lock_intents(cursor: Cursor, orders: Iterable[Order]) -> dict[ClientRef, Lin
     found = read_intents(cursor, orders, lock=b"FOR UPDATE")
     decisions = [link.trade_decision_id for link in found.values() if link.trade_decision_id is not None]
     if decisions:
-        cursor.execute("SELECT 1 FROM trade_decisions WHERE id = ANY(%b) ORDER BY id FOR UPDATE", (decisions,))
+        cursor.execute(
+            "SELECT 1 FROM trade_decisions WHERE id = ANY(%s::uuid[]) ORDER BY id FOR UPDATE", (arrays.texts(decisions),)
+        )
     return found
 
 
 def drop_executions(cursor: Cursor, ids: Sequence[uuid.UUID]) -> None:
     """Remove rows whose events another order's row has taken over."""
     if ids:
-        cursor.execute("DELETE FROM executions WHERE id = ANY(%s)", (list(ids),))
+        cursor.execute("DELETE FROM executions WHERE id = ANY(%s::uuid[])", (arrays.uuids(ids),))
 
 
 def _intent_state(status: str) -> str:
@@ -272,42 +276,49 @@ def move_intents(cursor: Cursor, staged: "Sequence[OrderRow]") -> None:
     cursor.execute(
         """
         UPDATE order_intents i SET state = n.state, alpaca_order_id = n.order_id, updated_at = now()
-        FROM unnest(%b::uuid[], %b::text[], %b::text[]) n(id, state, order_id)
+        FROM unnest(%s::uuid[], %s::text[], %s::text[]) n(id, state, order_id)
         WHERE i.id = n.id AND (i.state, i.alpaca_order_id) IS DISTINCT FROM (n.state, n.order_id)
         """,
         (
-            [link.intent_id for link in links],
-            [_intent_state(state.status) for state in states],
-            [newest_of[link].ref[1] for link in links],
+            arrays.texts([link.intent_id for link in links]),
+            arrays.texts([_intent_state(state.status) for state in states]),
+            arrays.texts([newest_of[link].ref[1] for link in links]),
         ),
     )
+    deciding = [link for link in links if link.trade_decision_id is not None]
+    if not deciding:
+        return
     cursor.execute(
         """
         UPDATE trade_decisions d SET status = n.status, executed_at = n.executed_at, updated_at = now()
-        FROM unnest(%b::uuid[], %b::uuid[], %b::text[], %b::timestamptz[]) n(id, intent_id, status, executed_at)
-            JOIN order_intents i ON i.id = n.intent_id
+        FROM unnest(%s::uuid[], %s::integer[], %s::text[], %s::timestamptz[]) n(id, intent_seq, status, executed_at)
         WHERE d.id = n.id AND (d.status, d.executed_at) IS DISTINCT FROM (n.status, n.executed_at)
-            AND i.intent_seq = (SELECT max(o.intent_seq) FROM order_intents o WHERE o.trade_decision_id = d.id)
+            AND n.intent_seq = (SELECT max(o.intent_seq) FROM order_intents o WHERE o.trade_decision_id = n.id)
         """,
         (
-            [link.trade_decision_id for link in links],
-            [link.intent_id for link in links],
-            [state.status for state in states],
-            [instant(state.last_fill_ns) if state.status == "filled" else None for state in states],
+            arrays.texts([link.trade_decision_id for link in deciding]),
+            arrays.texts([str(link.intent_seq) for link in deciding]),
+            arrays.texts([newest_of[link].state.status for link in deciding]),
+            arrays.texts([_executed_at(newest_of[link].state) for link in deciding]),
         ),
     )
+
+
+def _executed_at(state: OrderState) -> str | None:
+    moment = instant(state.last_fill_ns) if state.status == "filled" else None
+    return None if moment is None else moment.isoformat()
 
 
 def refresh_costs(cursor: Cursor, executions: Sequence[uuid.UUID]) -> None:
     """Compute the cost analysis of these executions again."""
-    cursor.execute(tca.REFRESH, (list(executions),))
+    cursor.execute(tca.REFRESH, (arrays.uuids(executions),))
 
 
 def count(cursor: Cursor, deltas: Mapping[str, int]) -> None:
     """Add to durable counters."""
     cursor.execute(
         "UPDATE durable_counters c SET value = c.value + d.value, updated_at = now()"
-        " FROM unnest(%b::text[], %b::bigint[]) d(name, value) WHERE c.name = d.name",
+        " FROM unnest(%s::text[], %s::bigint[]) d(name, value) WHERE c.name = d.name",
         (list(deltas), list(deltas.values())),
     )
 
@@ -337,7 +348,7 @@ def settle_discrepancies(cursor: Cursor, staged: "Sequence[OrderRow]") -> None:
         opened.extend((order.ref[0], key, state.symbol, kind, ours) for kind in sorted(kinds))
     cursor.execute(
         """
-        SELECT found.* FROM unnest(%b::text[], %b::text[]) t(account, id) CROSS JOIN LATERAL (
+        SELECT found.* FROM unnest(%s::text[], %s::text[]) t(account, id) CROSS JOIN LATERAL (
             SELECT r.id, r.alpaca_account_label, r.alpaca_order_id, r.symbol, r.kind FROM reconcile_discrepancies r
             WHERE r.alpaca_account_label = t.account AND r.alpaca_order_id = t.id AND r.resolved_at IS NULL OFFSET 0
         ) found
@@ -349,8 +360,8 @@ def settle_discrepancies(cursor: Cursor, staged: "Sequence[OrderRow]") -> None:
     if ended:
         cursor.execute(
             "UPDATE reconcile_discrepancies SET resolved_at = now(), resolution = 'no_longer_holds', updated_at = now()"
-            " WHERE id = ANY(%b)",
-            (ended,),
+            " WHERE id = ANY(%s::uuid[])",
+            (arrays.uuids(ended),),
         )
     columns: list[list[Any]] = [[row[index] for row in opened] for index in range(5)]
     if opened:
@@ -363,12 +374,12 @@ def _open(cursor: Cursor, columns: Sequence[list[Any]]) -> None:
         INSERT INTO reconcile_discrepancies AS r
             (id, alpaca_account_label, alpaca_order_id, symbol, kind, ours, first_seen_at, last_seen_at)
         SELECT gen_random_uuid(), o.account, o.id, o.symbol, o.kind, o.ours::jsonb, now(), now()
-        FROM unnest(%b::text[], %b::text[], %b::text[], %b::text[], %b::text[]) o(account, id, symbol, kind, ours)
+        FROM unnest(%s::text[], %s::text[], %s::text[], %s::text[], %s::text[]) o(account, id, symbol, kind, ours)
         ON CONFLICT (alpaca_account_label, alpaca_order_id, symbol, kind) WHERE resolved_at IS NULL DO UPDATE
             SET ours = excluded.ours, seen_count = r.seen_count + 1, last_seen_at = now(), updated_at = now()
             WHERE r.ours IS DISTINCT FROM excluded.ours
         """,
-        tuple(columns),
+        tuple(arrays.texts(column) for column in columns),
     )
 
 
