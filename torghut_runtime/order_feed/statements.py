@@ -5,12 +5,12 @@ Locks are taken in the order that all writers keep: ``event_seq_head``, ``execut
 """
 
 import json
-import uuid
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
+import msgspec
 import psycopg
 
 from torghut_runtime.errors import StoreUnavailableError
@@ -28,7 +28,7 @@ from torghut_runtime.order_feed.book import (
 from torghut_runtime.order_feed.event import RANKS, TERMINAL, OrderEvent
 from torghut_runtime.order_feed.identity import order_key
 from torghut_runtime.order_feed.state import OrderState
-from torghut_runtime.order_feed.values import instant, number_text
+from torghut_runtime.order_feed.values import instant_text, number_text
 from torghut_runtime.orders import tca
 
 if TYPE_CHECKING:
@@ -68,6 +68,7 @@ EVENT_COLUMNS: Final = (
     "submitted_ts_ns",
 )
 """Columns in the order of the fields of :class:`OrderEvent`."""
+_ENCODER: Final = msgspec.json.Encoder()
 _FIELDS: Final = OrderEvent.__struct_fields__[: len(EVENT_COLUMNS)]
 
 
@@ -85,7 +86,7 @@ class KnownEvent:
 class StoredRow:
     """What the ingest needs of a stored execution."""
 
-    id: uuid.UUID
+    id: str
     alpaca_order_id: str | None
     symbol: str | None
     side: str | None
@@ -198,11 +199,12 @@ def _columns(pairs: Collection[tuple[str, str]]) -> tuple[str, str]:
 
 
 _EXECUTIONS: Final = f"""
-SELECT id, alpaca_account_label, alpaca_order_id, client_order_id, symbol, side FROM executions WHERE id IN (
+SELECT id::text, alpaca_account_label, alpaca_order_id, client_order_id, symbol, side FROM executions
+WHERE id IN (
     {_looked_up("executions", "t.id", _ORDERS, "alpaca_order_id")}
     UNION ALL
     {_looked_up("executions", "t.id", _CLIENTS, "client_order_id", " AND t.alpaca_order_id IS NULL")}
-) ORDER BY id FOR UPDATE
+) ORDER BY executions.id FOR UPDATE
 """.encode()  # noqa: S608 - the names of columns are ours
 
 
@@ -227,7 +229,7 @@ SELECT alpaca_account_label, client_order_id, id::text, trade_decision_id::text,
 FROM order_intents WHERE id IN (
     SELECT found.id FROM unnest({_CLIENTS}) k(account, id) CROSS JOIN LATERAL (SELECT t.id FROM order_intents t
         WHERE t.alpaca_account_label = k.account AND t.client_order_id = k.id OFFSET 0) found
-) ORDER BY id
+) ORDER BY order_intents.id
 """.encode()  # noqa: S608 - the names of columns are ours
 
 
@@ -245,15 +247,16 @@ def lock_intents(cursor: Cursor, orders: Iterable[Order]) -> dict[ClientRef, Lin
     decisions = [link.trade_decision_id for link in found.values() if link.trade_decision_id is not None]
     if decisions:
         cursor.execute(
-            "SELECT 1 FROM trade_decisions WHERE id = ANY(%s::uuid[]) ORDER BY id FOR UPDATE", (arrays.texts(decisions),)
+            "SELECT 1 FROM trade_decisions WHERE id = ANY(%s::uuid[]) ORDER BY id FOR UPDATE",
+            (arrays.texts(decisions),),
         )
     return found
 
 
-def drop_executions(cursor: Cursor, ids: Sequence[uuid.UUID]) -> None:
+def drop_executions(cursor: Cursor, ids: Sequence[str]) -> None:
     """Remove rows whose events another order's row has taken over."""
     if ids:
-        cursor.execute("DELETE FROM executions WHERE id = ANY(%s::uuid[])", (arrays.uuids(ids),))
+        cursor.execute("DELETE FROM executions WHERE id = ANY(%s::uuid[])", (arrays.texts(ids),))
 
 
 def _intent_state(status: str) -> str:
@@ -264,15 +267,13 @@ def _intent_state(status: str) -> str:
 
 def move_intents(cursor: Cursor, staged: "Sequence[OrderRow]") -> None:
     """Intents and decisions follow the newest order behind them."""
-    behind: dict[Link, list[Order]] = {}
+    behind: dict[str, tuple[Link, list[Order]]] = {}
     for row in staged:
         if row.link is not None:
-            behind.setdefault(row.link, []).append(row.order)
+            behind.setdefault(row.link.intent_id, (row.link, []))[1].append(row.order)
     if not behind:
         return
-    newest_of = {link: newest(orders) for link, orders in behind.items()}
-    links = list(newest_of)
-    states = [newest_of[link].state for link in links]
+    leading = [(link, newest(orders)) for link, orders in behind.values()]
     cursor.execute(
         """
         UPDATE order_intents i SET state = n.state, alpaca_order_id = n.order_id, updated_at = now()
@@ -280,12 +281,12 @@ def move_intents(cursor: Cursor, staged: "Sequence[OrderRow]") -> None:
         WHERE i.id = n.id AND (i.state, i.alpaca_order_id) IS DISTINCT FROM (n.state, n.order_id)
         """,
         (
-            arrays.texts([link.intent_id for link in links]),
-            arrays.texts([_intent_state(state.status) for state in states]),
-            arrays.texts([newest_of[link].ref[1] for link in links]),
+            arrays.texts([link.intent_id for link, _ in leading]),
+            arrays.texts([_intent_state(order.state.status) for _, order in leading]),
+            arrays.texts([order.ref[1] for _, order in leading]),
         ),
     )
-    deciding = [link for link in links if link.trade_decision_id is not None]
+    deciding = [(link, order.state) for link, order in leading if link.trade_decision_id is not None]
     if not deciding:
         return
     cursor.execute(
@@ -296,22 +297,21 @@ def move_intents(cursor: Cursor, staged: "Sequence[OrderRow]") -> None:
             AND n.intent_seq = (SELECT max(o.intent_seq) FROM order_intents o WHERE o.trade_decision_id = n.id)
         """,
         (
-            arrays.texts([link.trade_decision_id for link in deciding]),
-            arrays.texts([str(link.intent_seq) for link in deciding]),
-            arrays.texts([newest_of[link].state.status for link in deciding]),
-            arrays.texts([_executed_at(newest_of[link].state) for link in deciding]),
+            arrays.texts([link.trade_decision_id for link, _ in deciding]),
+            arrays.texts([str(link.intent_seq) for link, _ in deciding]),
+            arrays.texts([state.status for _, state in deciding]),
+            arrays.texts([_executed_at(state) for _, state in deciding]),
         ),
     )
 
 
 def _executed_at(state: OrderState) -> str | None:
-    moment = instant(state.last_fill_ns) if state.status == "filled" else None
-    return None if moment is None else moment.isoformat()
+    return instant_text(state.last_fill_ns) if state.status == "filled" else None
 
 
-def refresh_costs(cursor: Cursor, executions: Sequence[uuid.UUID]) -> None:
+def refresh_costs(cursor: Cursor, executions: Sequence[str]) -> None:
     """Compute the cost analysis of these executions again."""
-    cursor.execute(tca.REFRESH, (arrays.uuids(executions),))
+    cursor.execute(tca.REFRESH, (arrays.texts(executions),))
 
 
 def count(cursor: Cursor, deltas: Mapping[str, int]) -> None:
@@ -327,45 +327,61 @@ def _discrepancy_key(order_id: str | None, client_order_id: str | None) -> str:
     return order_key(order_id, client_order_id)[:128]
 
 
-def settle_discrepancies(cursor: Cursor, staged: "Sequence[OrderRow]") -> None:
-    """Open what the fold finds about these orders, and close what no longer holds."""
-    opened: list[tuple[str, str, str | None, str, str]] = []
-    touched: list[tuple[str, str]] = []
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """What the fold finds about orders."""
+
+    touched: set[tuple[str, str]]
+    """Account and key of every order that was looked at."""
+    opened: list[tuple[str, str, str | None, str, str]]
+    """Account, key, symbol, kind and our view as JSON text."""
+
+
+def findings(staged: "Sequence[OrderRow]") -> Findings:
+    """The discrepancies that hold now for these orders."""
+    found = Findings(set(), [])
     for row in staged:
         order, state = row.order, row.order.state
-        key = _discrepancy_key(order.ref[1], order.client_order_id)
-        touched.append((order.ref[0], key))
-        touched.extend((order.ref[0], _discrepancy_key(None, client)) for client in order.absorbed)
+        account, order_id, _ = order.ref
+        key = _discrepancy_key(order_id, order.client_order_id)
+        found.touched.add((account, key))
+        found.touched.update((account, _discrepancy_key(None, client)) for client in order.absorbed)
         kinds = order.discrepancies if row.link is not None else order.discrepancies | {UNKNOWN_TO_US}
-        ours = json.dumps(
-            {
-                "client_order_id": order.client_order_id,
-                "status": state.status,
-                "filled_qty": number_text(state.filled_qty),
-                "qty": number_text(state.qty),
-            }
-        )
-        opened.extend((order.ref[0], key, state.symbol, kind, ours) for kind in sorted(kinds))
+        if kinds:
+            ours = _ENCODER.encode(
+                {
+                    "client_order_id": order.client_order_id,
+                    "status": state.status,
+                    "filled_qty": number_text(state.filled_qty),
+                    "qty": number_text(state.qty),
+                }
+            ).decode()
+            found.opened.extend((account, key, state.symbol, kind, ours) for kind in sorted(kinds))
+    return found
+
+
+def settle_discrepancies(cursor: Cursor, found: Findings) -> None:
+    """Open what the fold finds about orders, and close what no longer holds."""
     cursor.execute(
         """
         SELECT found.* FROM unnest(%s::text[], %s::text[]) t(account, id) CROSS JOIN LATERAL (
-            SELECT r.id, r.alpaca_account_label, r.alpaca_order_id, r.symbol, r.kind FROM reconcile_discrepancies r
+            SELECT r.id::text, r.alpaca_account_label, r.alpaca_order_id, r.symbol, r.kind
+            FROM reconcile_discrepancies r
             WHERE r.alpaca_account_label = t.account AND r.alpaca_order_id = t.id AND r.resolved_at IS NULL OFFSET 0
         ) found
         """,
-        _columns(set(touched)),
+        _columns(found.touched),
     )
-    holding = {row[:4] for row in opened}
+    holding = {row[:4] for row in found.opened}
     ended = [row[0] for row in cursor if row[4] in FOLD_KINDS and row[1:5] not in holding]
     if ended:
         cursor.execute(
             "UPDATE reconcile_discrepancies SET resolved_at = now(), resolution = 'no_longer_holds', updated_at = now()"
             " WHERE id = ANY(%s::uuid[])",
-            (arrays.uuids(ended),),
+            (arrays.texts(ended),),
         )
-    columns: list[list[Any]] = [[row[index] for row in opened] for index in range(5)]
-    if opened:
-        _open(cursor, columns)
+    if found.opened:
+        _open(cursor, [[row[index] for row in found.opened] for index in range(5)])
 
 
 def _open(cursor: Cursor, columns: Sequence[list[Any]]) -> None:

@@ -3,6 +3,8 @@
 Which index serves a look-up must not depend on statistics that a growing table does not have yet (ADR 0120).
 """
 
+from collections.abc import Callable
+
 from alembic import op
 
 revision = "0005_order_lookups"
@@ -32,7 +34,7 @@ def downgrade() -> None:
     _order(lambda name: (_ACCOUNT, name), lambda name: (name, _ACCOUNT))
 
 
-def _order(new, old) -> None:  # noqa: ANN001
+def _order(new: Callable[[str], tuple[str, str]], old: Callable[[str], tuple[str, str]]) -> None:
     for table, column, own_name, unique, condition in _INDEXES:
         former = f"ix_{table}_{own_name or '_'.join(old(column))}"
         op.execute(f"DROP INDEX {former}")
@@ -40,6 +42,4 @@ def _order(new, old) -> None:  # noqa: ANN001
         op.execute(f"CREATE {unique}INDEX {name} ON {table} ({', '.join(new(column))}){condition}")
     op.execute(f"ALTER TABLE executions DROP CONSTRAINT uq_executions_{'_'.join(old('alpaca_order_id'))}")
     columns = new("alpaca_order_id")
-    op.execute(
-        f"ALTER TABLE executions ADD CONSTRAINT uq_executions_{'_'.join(columns)} UNIQUE ({', '.join(columns)})"
-    )
+    op.execute(f"ALTER TABLE executions ADD CONSTRAINT uq_executions_{'_'.join(columns)} UNIQUE ({', '.join(columns)})")
