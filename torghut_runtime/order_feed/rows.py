@@ -10,6 +10,7 @@ from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import datetime
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -18,7 +19,7 @@ import psycopg
 from torghut_runtime.order_feed.book import Link, Order
 from torghut_runtime.order_feed.state import Fill
 from torghut_runtime.order_feed.statements import EVENT_COLUMNS
-from torghut_runtime.order_feed.values import instant, instant_text, utc_date
+from torghut_runtime.order_feed.values import instant, instant_text, number_text, utc_date
 
 if TYPE_CHECKING:
     from torghut_runtime.order_feed.ingest import Arrival, Letter
@@ -70,13 +71,23 @@ _EVENT_COLUMNS: Final = (
 )
 
 
+_NUMBERS: Final = (
+    slice(EVENT_COLUMNS.index("fill_price"), EVENT_COLUMNS.index("notional") + 1),
+    slice(EVENT_COLUMNS.index("limit_price"), EVENT_COLUMNS.index("stop_price") + 1),
+)
+"""Where an event's numbers are; as text they are copied faster."""
+
+
 def _event_row(arrival: "Arrival", seq: int) -> list[Any]:
     event = arrival.event
     shown_ns = event.time_ns
     if shown_ns is None:
         shown_ns = event.fallback_ns if event.fallback_ns is not None else arrival.record_ns
+    said = list(msgspec.structs.astuple(event)[: len(EVENT_COLUMNS)])
+    for numbers in _NUMBERS:
+        said[numbers] = map(number_text, said[numbers])
     return [
-        *msgspec.structs.astuple(event)[: len(EVENT_COLUMNS)],
+        *said,
         seq,
         utc_date(shown_ns if shown_ns is not None else time.time_ns()).isoformat(),
         arrival.source,
@@ -144,10 +155,17 @@ _EXECUTION_COLUMNS: Final = ("id", *EXECUTION_VALUES, "last_event_seq")
 
 
 Moment = Callable[[int | None], datetime | str | None]
+Number = Callable[[Decimal | None], Decimal | str | None]
 
 
-def execution_values(order: Order, link: Link | None, moment: Moment = instant) -> tuple[Any, ...]:
-    """The values of ``EXECUTION_VALUES``, times as ``moment`` makes them."""
+def _itself(number: Decimal | None) -> Decimal | None:
+    return number
+
+
+def execution_values(
+    order: Order, link: Link | None, moment: Moment = instant, number: Number = _itself
+) -> tuple[Any, ...]:
+    """The values of ``EXECUTION_VALUES``, times and numbers as these functions make them."""
     state = order.state
     return (
         order.ref[0],
@@ -160,14 +178,14 @@ def execution_values(order: Order, link: Link | None, moment: Moment = instant) 
         state.side,
         state.order_type,
         state.time_in_force,
-        state.qty,
-        state.notional,
-        state.limit_price,
-        state.stop_price,
+        number(state.qty),
+        number(state.notional),
+        number(state.limit_price),
+        number(state.stop_price),
         state.extended_hours,
         state.status,
-        state.filled_qty,
-        state.avg_fill_price,
+        number(state.filled_qty),
+        number(state.avg_fill_price),
         state.fills_complete,
         state.pending_cancel,
         state.pending_replace,
@@ -220,7 +238,7 @@ def update_executions(cursor: Cursor, staged: Sequence[OrderRow]) -> list[str]:
 
 
 def _execution_row(row: OrderRow) -> tuple[Any, ...]:
-    return (row.id, *execution_values(row.order, row.link, instant_text), row.last_event_seq)
+    return (row.id, *execution_values(row.order, row.link, instant_text, number_text), row.last_event_seq)
 
 
 FILL_COLUMNS: Final = (
@@ -242,17 +260,19 @@ _SAME_FILL: Final = (
 )
 
 
-def fill_values(order: Order, fill: Fill, seqs: Mapping[bytes, int], moment: Moment = instant) -> tuple[Any, ...]:
-    """The columns of a fill, its time as ``moment`` makes it."""
+def fill_values(
+    order: Order, fill: Fill, seqs: Mapping[bytes, int], moment: Moment = instant, number: Number = _itself
+) -> tuple[Any, ...]:
+    """The columns of a fill, times and numbers as these functions make them."""
     return (
         order.ref[0],
         fill.execution_id,
         order.ref[1],
         order.state.symbol,
         order.state.side,
-        fill.price,
-        fill.qty,
-        fill.cum_qty,
+        number(fill.price),
+        number(fill.qty),
+        number(fill.cum_qty),
         moment(fill.time_ns),
         fill.state,
         fill.fingerprint,
@@ -267,7 +287,7 @@ def fill_rows(staged: Sequence[OrderRow], seqs: Mapping[bytes, int]) -> list[tup
         for fill in row.fills:
             key = (row.order.ref[0], fill.execution_id)
             if key not in rows or fill.fingerprint < rows[key][0]:
-                rows[key] = (fill.fingerprint, fill_values(row.order, fill, seqs, instant_text))
+                rows[key] = (fill.fingerprint, fill_values(row.order, fill, seqs, instant_text, number_text))
     return [values for _, values in rows.values()]
 
 
