@@ -8,7 +8,7 @@ again, is not this module's business.
 import gc
 import os
 import time
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final, cast
@@ -155,6 +155,10 @@ class _Batch:
     duplicates: int = 0
 
 
+def _nothing() -> None:
+    pass
+
+
 def ingest_batch(
     cursor: Cursor,
     arrivals: Sequence[Arrival],
@@ -162,6 +166,7 @@ def ingest_batch(
     *,
     counted: bool = False,
     consumer_errors: int = 0,
+    meanwhile: Callable[[], None] = _nothing,
 ) -> Ingested:
     """Store a batch in the caller's transaction.
 
@@ -171,13 +176,14 @@ def ingest_batch(
         letters: records that could not be decoded.
         counted: whether the batch counts as consumed from Kafka.
         consumer_errors: errors of the consumer since the last transaction.
+        meanwhile: called once while the server is busy with new orders; must leave the connection alone.
 
     Raises:
         psycopg.Error: the caller rolls back.
     """
     head = statements.lock_head(cursor)
     with _collection_paused():
-        done = _store(cursor, arrivals, head) if arrivals else Ingested()
+        done = _store(cursor, arrivals, head, meanwhile) if arrivals else Ingested()
     if letters:
         rows.write_letters(cursor, letters)
     if counted or consumer_errors:
@@ -199,7 +205,7 @@ def ingest_batch(
     )
 
 
-def _store(cursor: Cursor, arrivals: Sequence[Arrival], head: int) -> Ingested:
+def _store(cursor: Cursor, arrivals: Sequence[Arrival], head: int, meanwhile: Callable[[], None]) -> Ingested:
     known = statements.known_events(cursor, {arrival.event.fingerprint for arrival in arrivals})
     events = [arrival.event for arrival in arrivals]
     stored = statements.related_events(cursor, _telling(events, known))
@@ -215,7 +221,7 @@ def _store(cursor: Cursor, arrivals: Sequence[Arrival], head: int) -> Ingested:
         orders = {ref: batch.book.order(ref) for ref in batch.book.refs()}
     if batch.replaced:
         rows.replace_events(cursor, list(batch.replaced.values()))
-    changed = _write_orders(cursor, batch, orders) if batch.fresh or batch.replaced else 0
+    changed = _write_orders(cursor, batch, orders, meanwhile) if batch.fresh or batch.replaced else 0
     if batch.conflicts:
         statements.report_conflicts(cursor, batch.conflicts)
     return Ingested(
@@ -268,7 +274,7 @@ def _place(batch: _Batch, arrival: Arrival, known: "dict[bytes, statements.Known
             )
 
 
-def _write_orders(cursor: Cursor, batch: _Batch, orders: "dict[OrderRef, Order]") -> int:
+def _write_orders(cursor: Cursor, batch: _Batch, orders: "dict[OrderRef, Order]", meanwhile: Callable[[], None]) -> int:
     """Write every order of the book that is not stored as it is now; returns how many changed."""
     book = batch.book
     existing = statements.lock_executions(cursor, batch.loaded | set(orders))
@@ -290,6 +296,7 @@ def _write_orders(cursor: Cursor, batch: _Batch, orders: "dict[OrderRef, Order]"
     with rows.adding_executions(cursor, staged):
         fills = rows.fill_rows(staged, batch.seqs)
         found = statements.findings(staged)
+        meanwhile()
     changed = [row.id for row in staged if row.is_new] + rows.update_executions(cursor, staged)
     rows.write_fills(cursor, fills)
     statements.move_intents(cursor, staged)
