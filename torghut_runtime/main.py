@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager, suppress
 from typing import Any, Final
 
 from fastapi import FastAPI
-from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector
+from prometheus_client import PlatformCollector, ProcessCollector
 
 from torghut_runtime.api.collector import FeedCollector
 from torghut_runtime.api.health import LOOP, SERVICE, health_routes
@@ -19,17 +19,20 @@ from torghut_runtime.api.webhook import Webhook
 from torghut_runtime.command_line import ExitCode
 from torghut_runtime.engine.engine import Engine
 from torghut_runtime.engine.heartbeat import Heartbeat
+from torghut_runtime.engine.metrics import TradingMetrics
 from torghut_runtime.errors import InputError, InputFaults
+from torghut_runtime.logs import configure_logging
 from torghut_runtime.settings import Settings, load_settings
 from torghut_runtime.trading_settings import load_trading_settings
 
 _BEAT_SECONDS: Final = 0.5
 
 
-def create_app(settings: Settings, engine: Engine | None = None) -> FastAPI:
+def create_app(settings: Settings, engine: Engine | None = None, metrics: TradingMetrics | None = None) -> FastAPI:
     """The service for these settings, with the engine that it starts and stops; nothing connects before it starts."""
-    collector = FeedCollector(settings, Webhook(settings.webhook_url, settings.version))
-    registry = CollectorRegistry()
+    metrics = metrics or TradingMetrics()
+    registry = metrics.registry
+    collector = FeedCollector(settings, Webhook(settings.webhook_url, settings.version, metrics))
     ProcessCollector(registry=registry)
     PlatformCollector(registry=registry)
     registry.register(collector)
@@ -91,7 +94,8 @@ def create_engine_app() -> FastAPI:
     settings, trading = load_settings(), load_trading_settings()
     for name in trading.unknown_names:
         sys.stderr.write(f"{SERVICE}: nobody reads {name}\n")
-    return create_app(settings, Engine(settings, trading))
+    metrics = TradingMetrics()
+    return create_app(settings, Engine(settings, trading, metrics=metrics), metrics)
 
 
 def __getattr__(name: str) -> FastAPI:
@@ -99,6 +103,7 @@ def __getattr__(name: str) -> FastAPI:
     if name != "app":
         raise AttributeError(name)
     try:
+        configure_logging()
         return create_engine_app()
     except (InputError, InputFaults) as error:
         faults = error.faults if isinstance(error, InputFaults) else (error,)

@@ -12,13 +12,12 @@ def serve(host: str, port: int) -> None:
     """Trade, and serve health, readiness and metrics; comes up also with database and broker down.
 
     Engine and HTTP are one process. SIGTERM stops submitting, cancels open entries, releases the lease and exits within
-    ten seconds. Settings come from the environment; invalid ones exit with 2.
+    ten seconds. Settings come from the environment; invalid ones exit with 2. Log lines are JSON, on stderr.
     """
-    import logging
-
     import uvicorn
 
+    from torghut_runtime.logs import configure_logging
     from torghut_runtime.main import create_engine_app
 
-    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    uvicorn.run(create_engine_app(), host=host, port=port, log_level="warning", timeout_graceful_shutdown=1)
+    configure_logging()
+    uvicorn.run(create_engine_app(), host=host, port=port, log_config=None, timeout_graceful_shutdown=1)

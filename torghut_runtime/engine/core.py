@@ -16,9 +16,13 @@ from torghut_runtime.broker.protocol import BrokerReader, Document
 from torghut_runtime.canonical import utc_text
 from torghut_runtime.clock import Clock, nanoseconds_of
 from torghut_runtime.engine.account_view import AccountView
+from torghut_runtime.engine.cancel_all import CancelAll
 from torghut_runtime.engine.driver import StrategyDriver
+from torghut_runtime.engine.flatten import Flattener
 from torghut_runtime.engine.live_catalog import LoadedCatalog
+from torghut_runtime.engine.metrics import TradingMetrics
 from torghut_runtime.engine.stance import Stance
+from torghut_runtime.engine.strategy_blocks import StrategyBlocks
 from torghut_runtime.engine.trader import Refusals, Trader
 from torghut_runtime.market.features import Bar
 from torghut_runtime.orders.firewall import Firewall
@@ -46,8 +50,11 @@ class Outside:
     dsn: str
     firewall: Firewall
     reader: BrokerReader
+    flatten_reader: BrokerReader
+    """Of its own: flattening reads in the operator's thread."""
     stance: Stance
     clock: Clock
+    metrics: TradingMetrics
 
 
 class TradingCore:
@@ -60,6 +67,7 @@ class TradingCore:
         self._label = label
         self._listeners = list(outside.stance.listeners)
         self._newest: dict[tuple[str, str], datetime] = {}
+        self._flattener: Flattener | None = None
         self._queued: list[StoredIntent] = []
         self._stored: list[StoredIntent] = []
         self.lease = lease
@@ -73,6 +81,7 @@ class TradingCore:
             tracker=self.tracker,
             clock=outside.clock,
             max_retries=settings.execution.max_retries,
+            metrics=outside.metrics,
         )
         self.trader: Trader | None = None
         self.account: Mapping[str, object] = {}
@@ -115,19 +124,20 @@ class TradingCore:
                 self.portfolio.marks.setdefault(str(held["symbol"]), Decimal(str(price)))
         self.portfolio.align_cash(Decimal(str(account["cash"])))
 
-    def take_up(self, catalog: LoadedCatalog, refusals: Refusals) -> Trader:
+    def take_up(self, catalog: LoadedCatalog, refusals: Refusals, blocks: StrategyBlocks) -> Trader:
         """The trader, with what waits for its session or its time; its strategies know no bar yet."""
         outside = self._outside
         multiplier = Decimal(str(self.account.get("multiplier") or _MULTIPLIER))
         trader = Trader(
             settings=outside.settings,
-            driver=StrategyDriver(catalog.running(self.holders())),
+            driver=StrategyDriver(catalog.running(self.holders()), outside.metrics),
             account=AccountView(self.portfolio, self.tracker, multiplier),
             manager=self.manager,
             journal=self.journal,
             stance=outside.stance,
             clock=outside.clock,
             refusals=refusals,
+            blocks=blocks,
         )
         self._take_over(trader)
         self.trader = trader
@@ -146,6 +156,20 @@ class TradingCore:
             if is_working and stored.decision is not None and intent.terms.limit_price is not None:
                 trader.dispatcher.resume(stored.decision, intent)
         self._queued, self._stored = [], []
+
+    def flattener(self, cancel_all: CancelAll) -> Flattener:
+        """What closes positions at an operator's word; one for the term."""
+        if self._flattener is None:
+            outside = self._outside
+            self._flattener = Flattener(
+                account_label=self._label,
+                manager=self.manager,
+                firewall=outside.firewall,
+                reader=outside.flatten_reader,
+                cancel_all=cancel_all,
+                clock=outside.clock,
+            )
+        return self._flattener
 
     # While it trades --------------------------------------------------------------------------------------------------
 

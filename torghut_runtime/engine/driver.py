@@ -6,6 +6,7 @@ caller, what follows from a verdict is :mod:`torghut_runtime.engine.trader`'s bu
 the same bits as the backtest.
 """
 
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -14,9 +15,10 @@ from typing import Final
 import numpy as np
 
 from torghut_runtime.compiled import Vector, functions_as_arguments
+from torghut_runtime.engine.metrics import TradingMetrics
 from torghut_runtime.market.features import FEATURES, Bar, FeatureStream
 from torghut_runtime.strategies.contract import OUTPUT, POSITION, tag_names
-from torghut_runtime.strategies.decide import REASON_INVALID, REASONS, decide
+from torghut_runtime.strategies.decide import REASON_HOLD, REASON_INVALID, REASONS, decide
 from torghut_runtime.strategies.registry import BoundStrategy
 
 PositionOf = Callable[[BoundStrategy, Bar], Vector]
@@ -63,7 +65,8 @@ class Verdict:
 class StrategyDriver:
     """Feeds bars to strategies in order of (priority, strategy_id); keeps features and memories per symbol."""
 
-    def __init__(self, strategies: Sequence[BoundStrategy]) -> None:
+    def __init__(self, strategies: Sequence[BoundStrategy], metrics: TradingMetrics | None = None) -> None:
+        self._metrics = metrics or TradingMetrics()
         self.strategies = sorted(strategies, key=lambda each: (each.entry.priority, each.entry.strategy_id))
         self._columns = [
             np.array([_FEATURE_AT[name] for name in each.feature_columns], dtype=np.int64) for each in self.strategies
@@ -72,6 +75,7 @@ class StrategyDriver:
         self._memories: dict[tuple[int, str], Vector] = {}
         self._rows: dict[tuple[str, str], deque[tuple[Vector, float]]] = {}
         """The newest feature rows by symbol and timeframe: what a strategy that joins later is warmed up with."""
+        self._metrics.strategies_are(each.entry.strategy_id for each in self.strategies)
 
     def warm_up(self, bars: Iterable[tuple[Bar, float]]) -> None:
         """Feed history, oldest first, each bar with its seconds to the session's close.
@@ -98,11 +102,21 @@ class StrategyDriver:
         A strategy is concerned by bars of its timeframe and symbols that have every feature it requires.
         """
         verdicts: list[Verdict] = []
-        for index, features in self._concerned(bar, self._pushed(bar, seconds_to_close)):
+        began = time.perf_counter()
+        row = self._pushed(bar, seconds_to_close)
+        self._metrics.feature_step(time.perf_counter() - began)
+        for index, features in self._concerned(bar, row):
             strategy = self.strategies[index]
             position = position_of(strategy, bar)
             memory = self._memory(index, bar.symbol).copy()
+            began = time.perf_counter()
             code, out = self._decide(index, bar.symbol, features, position, seconds_to_close)
+            self._metrics.stepped(
+                strategy.entry.strategy_id,
+                time.perf_counter() - began,
+                acted=code != REASON_HOLD,
+                failed=code == REASON_INVALID,
+            )
             verdicts.append(Verdict(strategy, bar, features, position, memory, code, out))
         return verdicts
 
@@ -120,7 +134,7 @@ class StrategyDriver:
         A strategy that is what it was keeps its memories; one with another class, other parameters or further symbols
         is warmed up there, as far back as the kept rows reach.
         """
-        new = StrategyDriver(strategies)
+        new = StrategyDriver(strategies, self._metrics)
         new._stream, new._rows = self._stream, self._rows
         for index, strategy in enumerate(new.strategies):
             before = next((at for at, each in enumerate(self.strategies) if _is_same(each, strategy)), None)

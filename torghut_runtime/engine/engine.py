@@ -15,25 +15,26 @@ from datetime import timedelta
 from typing import Any, Final
 
 from torghut_runtime.broker.alpaca import AlpacaReader, AlpacaWriter
-from torghut_runtime.broker.protocol import BrokerError
 from torghut_runtime.broker.simulator.server.pacing import Pace
 from torghut_runtime.clock import Clock, SystemClock
-from torghut_runtime.engine.account_pin import AccountPin
 from torghut_runtime.engine.bar_source import Emit, StreamedBars, Wanted, features_of
 from torghut_runtime.engine.core import Outside
 from torghut_runtime.engine.embedded_simulator import EmbeddedSimulator, needs_one
+from torghut_runtime.engine.flag_source import EnvironmentFlags, FlagSource
 from torghut_runtime.engine.heartbeat import Heartbeat
 from torghut_runtime.engine.inbox import KINDS, Inbox
-from torghut_runtime.engine.leadership import MARGIN_SECONDS, RENEW_SECONDS, Leadership, LeasedWriter
+from torghut_runtime.engine.leadership import MARGIN_SECONDS, RENEW_SECONDS, Leadership
 from torghut_runtime.engine.live_catalog import Features, LiveCatalog, Provenance, without_attestations
 from torghut_runtime.engine.market_link import BarFeed, MarketLink
+from torghut_runtime.engine.metrics import TradingMetrics
+from torghut_runtime.engine.operations import EngineOperations
 from torghut_runtime.engine.probe import Probe
 from torghut_runtime.engine.reconciler import Reconciler
 from torghut_runtime.engine.simulated_time import FollowingClock, SimulatorTime
 from torghut_runtime.engine.stance import Stance
 from torghut_runtime.engine.status import empty_status, positions_of, status_of
-from torghut_runtime.engine.stored_state import StoredState
-from torghut_runtime.engine.supervisor import Supervisor
+from torghut_runtime.engine.stop_system import StopSystem
+from torghut_runtime.engine.supervisor import STALE_SECONDS, Supervisor
 from torghut_runtime.engine.surface import Component, Dependency, Role
 from torghut_runtime.engine.trade_updates import TradeUpdates
 from torghut_runtime.engine.trading_loop import Item, Surroundings, TradingLoop
@@ -41,17 +42,17 @@ from torghut_runtime.engine.watchdog import LIMIT_SECONDS, LOOP_STALLED, Watchdo
 from torghut_runtime.orders.firewall import Firewall
 from torghut_runtime.orders.rate_limit import RequestBudget
 from torghut_runtime.risk.limits import Gate
-from torghut_runtime.risk.trading_state import HALTED
 from torghut_runtime.settings import Settings
-from torghut_runtime.storage.database import connect, create_engine, reading_engine
+from torghut_runtime.storage.database import connect, create_engine, reading_engine, transaction
 from torghut_runtime.storage.lease import TTL
-from torghut_runtime.storage.trading_state import save_trading_state
+from torghut_runtime.storage.trading_state import change_trading_state
 from torghut_runtime.strategies.registry import StrategyRegistry
 from torghut_runtime.trading_settings import TradingSettings
 
 log = logging.getLogger(__name__)
 
 TRADING: Final = "trading"
+WATCHDOG: Final = "watchdog"
 STOP_SECONDS: Final = 8.0
 _PUBLISH_SECONDS: Final = 0.1
 
@@ -71,6 +72,8 @@ class EngineOptions:
     margin_seconds: float = MARGIN_SECONDS
     watchdog_seconds: float = LIMIT_SECONDS
     end_process: Callable[[], None] = end_process
+    flags: FlagSource | None = None
+    """The environment alone where none is given."""
     simulator_pace: Pace | None = None
 
 
@@ -90,6 +93,7 @@ class _Running:
     stance: Stance
     probe: Probe
     clock: Clock
+    stops: StopSystem
 
 
 @dataclass
@@ -103,7 +107,13 @@ class _Shown:
 class Engine:
     """One engine of one account; see :class:`~torghut_runtime.engine.surface.EngineView`."""
 
-    def __init__(self, settings: Settings, trading: TradingSettings, options: EngineOptions | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        trading: TradingSettings,
+        options: EngineOptions | None = None,
+        metrics: TradingMetrics | None = None,
+    ) -> None:
         """Prepare; nothing is connected yet.
 
         Raises:
@@ -112,13 +122,13 @@ class Engine:
         self.settings = settings
         self.trading = trading
         self.options = options or EngineOptions()
+        self.metrics = metrics or TradingMetrics()
         self.sections: dict[str, Callable[[], Any]] = {}
         """Parts of the status that other modules fill, by key; called in the trading thread."""
         self.holder = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
         self._simulator = EmbeddedSimulator(trading, self.options.simulator_pace) if needs_one(trading) else None
         self._running: _Running | None = None
         self._stopping = False
-        self._latched: tuple[str, ...] = ()
         self._shown = _Shown(empty_status(trading))
         self._heartbeats: dict[str, Heartbeat] = {}
 
@@ -136,6 +146,7 @@ class Engine:
         self._heartbeats[TRADING] = running.supervisor.add(TRADING, running.loop.run)
         if isinstance(clock, FollowingClock):
             running.supervisor.add("simulator_time", SimulatorTime(self.trading.broker_url, clock).run)
+        running.stops.start()
         running.supervisor.start()
         running.watchdog.start()
 
@@ -144,8 +155,7 @@ class Engine:
         label, url = trading.mode.account_label, trading.broker_url
         database = create_engine(settings.db_dsn)
         impatient = reading_engine(settings.db_dsn)
-        gate = Gate(trading_enabled=trading.mode.enabled, kill_switch=trading.stops.kill_switch, reconciled=False)
-        stance = Stance(gate)
+        stance = Stance(Gate(reconciled=False))
         leadership = Leadership(
             impatient,
             label,
@@ -154,12 +164,31 @@ class Engine:
             renew_seconds=options.renew_seconds,
             margin_seconds=options.margin_seconds,
         )
-        writer = LeasedWriter(AlpacaWriter(trading.broker, url), leadership)
         budget = RequestBudget(trading.broker.rate_limit_per_minute, 0)
-        firewall = Firewall(writer, self.gate, budget, clock)
-        outside = Outside(trading, settings.db_dsn, firewall, AlpacaReader(trading.broker, url), stance, clock)
+        writer = AlpacaWriter(trading.broker, url)
+        firewall = Firewall(writer, self.gate, budget, clock, may_submit=lambda: leadership.may_submit)
+        stops = StopSystem(
+            settings=trading,
+            base_url=url,
+            database=impatient,
+            stance=stance,
+            firewall=firewall,
+            reader=AlpacaReader(trading.broker, url),
+            flags=options.flags or EnvironmentFlags(trading),
+            clock=clock,
+            lease=lambda: leadership.lease,
+        )
+        reader = AlpacaReader(trading.broker, url)
+        outside = Outside(
+            trading, settings.db_dsn, firewall, reader, AlpacaReader(trading.broker, url), stance, clock, self.metrics
+        )
         inbox: Inbox[Item] = Inbox()
         inbox.refuse("order_updates", "bars")
+
+        def deliver(call: Callable[[], None]) -> None:
+            inbox.put("commands", call)
+
+        stance.deliver = deliver
         reconciler = Reconciler(
             AlpacaReader(trading.broker, url), lambda answers: inbox.put("commands", lambda: loop.answered(answers))
         )
@@ -181,13 +210,12 @@ class Engine:
                 catalog=catalog,
                 reconciler=reconciler,
                 inbox=inbox,
-                state=StoredState(database, label, stance),
-                pin=AccountPin(trading),
+                stops=stops,
                 publish=self._publish,
             )
         )
         probe = Probe(impatient, AlpacaReader(trading.broker, url))
-        supervisor = Supervisor(lambda name: self.latch(f"component_failed:{name}"))
+        supervisor = Supervisor(lambda name: stance.latch(f"component_failed:{name}", clock.now()))
         for name, body in (
             ("lease", leadership.run),
             ("trade_updates", updates.run),
@@ -204,7 +232,19 @@ class Engine:
             end=options.end_process,
         )
         return _Running(
-            supervisor, watchdog, leadership, firewall, loop, updates, market, catalog, inbox, stance, probe, clock
+            supervisor=supervisor,
+            watchdog=watchdog,
+            leadership=leadership,
+            firewall=firewall,
+            loop=loop,
+            updates=updates,
+            market=market,
+            catalog=catalog,
+            inbox=inbox,
+            stance=stance,
+            probe=probe,
+            clock=clock,
+            stops=stops,
         )
 
     def watch(self, name: str, heartbeat: Heartbeat) -> None:
@@ -229,7 +269,7 @@ class Engine:
         if not ended:
             log.error("the trading thread did not end in time; its lease expires by itself")
         running.inbox.refuse(*KINDS)
-        running.leadership.wake()
+        running.stops.stop()
         supervisor.ask_to_stop()
         running.leadership.wake()
         for name in supervisor.components():
@@ -244,26 +284,11 @@ class Engine:
         running = self._running
         assert running is not None
         gate = running.stance.gate()
-        if self._latched:
-            gate = replace(gate, state=HALTED)
-        enabled = gate.trading_enabled and not self._stopping
-        return replace(gate, trading_enabled=enabled, lease_held=running.leadership.may_submit)
-
-    def latch(self, code: str) -> None:
-        """Latch a reason from any thread: the gate closes at once, orders are cancelled, the state follows."""
-        running = self._running
-        assert running is not None
-        self._latched = (*self._latched, code)
-
-        def absorb() -> None:
-            running.stance.latch(code, running.clock.now())
-            self._latched = tuple(each for each in self._latched if each != code)
-
-        running.inbox.put("commands", absorb)
-        try:
-            running.firewall.cancel_all()
-        except BrokerError as error:
-            log.warning("open orders were not cancelled: %s", error)
+        return replace(
+            gate,
+            trading_enabled=gate.trading_enabled and not self._stopping,
+            lease_held=running.leadership.may_submit,
+        )
 
     def _cancel_everything(self, name: str) -> None:
         del name
@@ -274,17 +299,16 @@ class Engine:
         """HALTED ``loop_stalled``, written by the watchdog's thread over a connection of its own."""
         running = self._running
         assert running is not None
-        log.critical("%s stalled", name)
-        lease = running.leadership.lease
-        state = running.stance.trading_state.latched(LOOP_STALLED, running.clock.now())
-        with connect(reading_engine(self.settings.db_dsn)) as connection:
-            save_trading_state(
+        now, lease = running.clock.now(), running.leadership.lease
+        running.stance.latch(LOOP_STALLED, now, actor=WATCHDOG, detail={"inputs": {"stalled": name}})
+        with connect(reading_engine(self.settings.db_dsn)) as connection, transaction(connection):
+            change_trading_state(
                 connection,
                 self.trading.mode.account_label,
-                state.state,
-                reasons=state.stored(),
-                actor="watchdog",
-                fencing_token=0 if lease is None else lease.fencing_token,
+                lambda state: state.latched(LOOP_STALLED, now),
+                actor=WATCHDOG,
+                fencing_token=None if lease is None else lease.fencing_token,
+                detail={"inputs": {"stalled": name}},
             )
 
     # What is shown ----------------------------------------------------------------------------------------------------
@@ -299,7 +323,23 @@ class Engine:
 
     def components(self) -> Mapping[str, Component]:
         """See :class:`~torghut_runtime.engine.surface.EngineView`."""
-        return {} if self._running is None else self._running.supervisor.components()
+        parts = {} if self._running is None else dict(self._running.supervisor.components())
+        for name, beat in self._heartbeats.items():
+            parts.setdefault(name, Component(beat.age, "ok" if beat.age <= STALE_SECONDS else "stale"))
+        return parts
+
+    @property
+    def operations(self) -> EngineOperations:
+        """What an operator may ask of the engine, once it is started."""
+        running = self._running
+        assert running is not None
+        return EngineOperations(
+            stops=running.stops,
+            leadership=running.leadership,
+            inbox=running.inbox,
+            core=lambda: running.loop.core,
+            strategies=lambda: [each.strategy_id for each in running.catalog.current.strategies],
+        )
 
     def dependencies(self) -> Mapping[str, Dependency]:
         """See :class:`~torghut_runtime.engine.surface.EngineView`."""

@@ -8,16 +8,13 @@ fences its transactions is :mod:`torghut_runtime.storage.lease`'s business.
 import logging
 import threading
 import time
-from collections.abc import Mapping
 from datetime import timedelta
 from typing import Final
 
 import sqlalchemy as sa
 
-from torghut_runtime.broker.protocol import BrokerWriter, Document
 from torghut_runtime.engine.heartbeat import Heartbeat, Monotonic
 from torghut_runtime.errors import StoreUnavailableError
-from torghut_runtime.orders.firewall import BlockedError
 from torghut_runtime.storage.lease import TTL, Lease, LeaseLostError, acquire, release, renew
 
 log = logging.getLogger(__name__)
@@ -140,33 +137,3 @@ class Leadership:
         if connection is not None:
             connection.invalidate()
             connection.close()
-
-
-class LeasedWriter:
-    """A writing client that asks for the lease as the last thing before a request leaves; cancels always go."""
-
-    def __init__(self, writer: BrokerWriter, leadership: Leadership) -> None:
-        self._writer = writer
-        self._leadership = leadership
-
-    def submit(self, payload: Mapping[str, str]) -> Document:
-        """Submit an order. Raises ``BlockedError`` without the lease."""
-        self._check()
-        return self._writer.submit(payload)
-
-    def replace(self, order_id: str, changes: Mapping[str, str]) -> Document:
-        """Replace an open order. Raises ``BlockedError`` without the lease."""
-        self._check()
-        return self._writer.replace(order_id, changes)
-
-    def cancel(self, order_id: str) -> None:
-        """Ask for the end of an order."""
-        self._writer.cancel(order_id)
-
-    def cancel_all(self) -> None:
-        """Ask for the end of every open order."""
-        self._writer.cancel_all()
-
-    def _check(self) -> None:
-        if not self._leadership.may_submit:
-            raise BlockedError(["lease_not_held"])

@@ -17,7 +17,6 @@ import sqlalchemy as sa
 from torghut_runtime.broker.protocol import BrokerError
 from torghut_runtime.canonical import utc_text
 from torghut_runtime.clock import NANOSECONDS
-from torghut_runtime.engine.account_pin import AccountPin
 from torghut_runtime.engine.bar_source import ClosedBars, Wanted
 from torghut_runtime.engine.core import Outside, TradingCore
 from torghut_runtime.engine.heartbeat import Heartbeat
@@ -27,12 +26,12 @@ from torghut_runtime.engine.live_catalog import LiveCatalog
 from torghut_runtime.engine.market_link import MarketLink
 from torghut_runtime.engine.reconciler import BrokerAnswers, Reconciler
 from torghut_runtime.engine.simulated_time import FollowingClock
-from torghut_runtime.engine.stored_state import StoredState
+from torghut_runtime.engine.stop_system import StopSystem
 from torghut_runtime.engine.trade_updates import TradeUpdates
 from torghut_runtime.engine.trader import Trader
 from torghut_runtime.errors import StoreUnavailableError, UpstreamError
 from torghut_runtime.orders.reconcile import KINDS, POSITION, Discrepancy, reconcile
-from torghut_runtime.risk.trading_state import ACCOUNT_MISMATCH, DATABASE_UNAVAILABLE
+from torghut_runtime.risk.trading_state import DATABASE_UNAVAILABLE
 from torghut_runtime.storage.database import connect
 from torghut_runtime.storage.discrepancies import write_findings
 from torghut_runtime.storage.lease import Lease, LeaseLostError
@@ -84,8 +83,7 @@ class Surroundings:
     catalog: LiveCatalog
     reconciler: Reconciler
     inbox: Inbox[Item]
-    state: StoredState
-    pin: AccountPin
+    stops: StopSystem
     publish: Callable[["TradingLoop"], None]
 
 
@@ -154,11 +152,9 @@ class TradingLoop:
         if isinstance(self._clock, FollowingClock) and not self._clock.is_set:
             raise NotReadyError("broker_unavailable")
         beat.beat(_CALL_SECONDS)
-        try:
-            parts.state.restore()
-        except StoreUnavailableError:
-            self._assert_schema()
-            raise
+        self._assert_schema()
+        if not parts.stops.keeper.restored.wait(_STEP_SECONDS):
+            raise NotReadyError(DATABASE_UNAVAILABLE)
         lease = self._lease(beat, stop)
         if lease is None:
             return
@@ -176,7 +172,9 @@ class TradingLoop:
         core.resolve()
         self._at("comparing")
         self._found(core.compare())
-        trader = core.take_up(parts.catalog.current, self._refusals)
+        trader = core.take_up(parts.catalog.current, self._refusals, parts.stops.blocks)
+        parts.stops.serve(trader.dispatcher)
+        trader.evaluates_bars = False
         self._at("warming_up", "not_reconciled")
         self._warm_after = None
         parts.market.want(self._wanted(trader))
@@ -221,15 +219,12 @@ class TradingLoop:
             stop.wait(_STEP_SECONDS)
 
     def _assert_account(self) -> None:
-        account = self._parts.outside.reader.account()
-        self._pinned(account)
+        self._see(self._parts.outside.reader.account())
 
-    def _pinned(self, account: dict[str, Any]) -> None:
-        fault = self._parts.pin.fault(account)
-        self._stance.set(account_matches=fault is None)
-        if fault is not None:
-            self._note(f"account {account.get('account_number')} {fault}")
-            self._stance.latch(ACCOUNT_MISMATCH, self._clock.now())
+    def _see(self, account: dict[str, Any]) -> None:
+        guard = self._parts.stops.account
+        if not guard.see(account):
+            self._note(f"account {account.get('account_number')} {guard.fault}")
 
     def _trade(self, core: TradingCore, trader: Trader, beat: Heartbeat, stop: threading.Event) -> None:
         """Everything that comes, in order, until the lease is another's or the end."""
@@ -247,7 +242,6 @@ class TradingLoop:
             self._serve(beat, _STEP_SECONDS)
             beat.beat(_CALL_SECONDS)
             self._due(trader)
-            self._parts.state.save(core.lease)
         self._wind_down(core, trader)
 
     def _be_ready(self) -> None:
@@ -370,7 +364,7 @@ class TradingLoop:
         if isinstance(answers, BrokerError):
             self._note(f"reconciliation: {answers}")
             return
-        self._pinned(answers.account())
+        self._see(answers.account())
         found = reconcile(core.manager, answers)
         if self._seen + self._parts.inbox.depth("order_updates") != answers.seen:
             # Something happened while the broker answered: its positions may be older or newer than ours.
@@ -406,7 +400,6 @@ class TradingLoop:
                 time.sleep(_STEP_SECONDS / 5)
         while isinstance(update := self._parts.inbox.take("order_updates"), bytes):
             self._take_update(update)
-        self._parts.state.save(core.lease)
 
     def _end_term(self) -> None:
         core, self.core = self.core, None
@@ -415,19 +408,17 @@ class TradingLoop:
         self._parts.market.want(None)
         if core is not None:
             core.end()
+            # Of all that hear of blocks only the ended term's dispatcher acts on orders.
+            self._parts.stops.blocks.on_block.clear()
         if self._parts.leadership.lease is None:
             self._parts.updates.want(False)
         self._parts.publish(self)
 
     def _store_trouble(self, error: StoreUnavailableError) -> str:
-        core = self.core
-        if core is not None and core.trader is not None:
-            core.end()
+        if self.core is not None and self.core.trader is not None:
+            # Entering HALTED has the stops cancel every order; the term's own listeners write, so they go first.
+            self.core.end()
             self._stance.latch(DATABASE_UNAVAILABLE, self._clock.now())
-            try:
-                self._parts.outside.firewall.cancel_all()
-            except BrokerError as failed:
-                log.warning("open orders were not cancelled: %s", failed)
         return self._trouble(DATABASE_UNAVAILABLE, error)
 
     def _lost(self, error: LeaseLostError) -> None:
