@@ -379,8 +379,7 @@ class Engine:
         waiting = running.loop.progress.waiting
         reasons.extend(each for each in waiting if each != "lease")
         reasons.extend(running.updates.feed_reasons())
-        gate = running.stance.gate()
-        if not gate.account_matches:
+        if running.stops.account.fault is not None:
             reasons.append("account_mismatch")
         if running.loop.progress.discrepancies:
             reasons.append("reconciler_found_discrepancies")
