@@ -251,6 +251,11 @@ class Engine:
         """Have the watchdog look at something of the process that is not the engine's: its event loop."""
         self._heartbeats[name] = heartbeat
 
+    def in_trading_thread(self, call: Callable[[], None]) -> bool:
+        """Have something done by the trading thread, from any other; False where the engine has ended."""
+        assert self._running is not None
+        return self._running.inbox.put("commands", call)
+
     def close_gate(self) -> None:
         """From now on nothing is submitted; the process is about to end."""
         self._stopping = True

@@ -140,10 +140,6 @@ class TradingLoop:
         """What was taken since the process began."""
         return {"order_updates_taken": self._seen, "bar_batches_taken": self._bars_taken}
 
-    def command(self, call: Command) -> bool:
-        """Have something done in this thread; from any thread. False once the engine ends."""
-        return self._parts.inbox.put("commands", call)
-
     # A term -----------------------------------------------------------------------------------------------------------
 
     def _term(self, beat: Heartbeat, stop: threading.Event) -> None:
