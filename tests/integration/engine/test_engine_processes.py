@@ -6,19 +6,21 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-from alpaca_streams import until
+from alpaca_streams import until as until_within
 from live_engine import Desk, desk, desks, entry
 from postgres import free_port
 
 __all__ = ["desk", "desks"]
 
+PATIENCE = 240.0
+"""A process on a busy machine takes its time to begin."""
 TESTS = Path(__file__).parents[2]
 
 
@@ -76,6 +78,10 @@ def children() -> Generator[Children]:
     found.end()
 
 
+def until(condition: Callable[[], bool]) -> None:
+    until_within(condition, PATIENCE)
+
+
 def step(desk: Desk, count: int = 1) -> None:
     httpx.post(f"{desk.simulator.url}/sim/step", json={"events": count}, timeout=60).raise_for_status()
 
@@ -95,7 +101,7 @@ def test_a_trading_thread_that_hangs_has_its_orders_cancelled_and_the_process_en
     until(lambda: child.last.get("running") is True)
     open_order(desk)
     child.say("block")
-    assert child.process.wait(60) == 1
+    assert child.process.wait(PATIENCE) == 1
     assert [order["status"] for order in desk.orders()] == ["canceled"]
     stored = desk.rows("SELECT state, reasons, actor FROM trading_state")
     assert [(row.state, [each["code"] for each in row.reasons]) for row in stored] == [("HALTED", ["loop_stalled"])]
