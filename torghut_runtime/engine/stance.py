@@ -45,7 +45,7 @@ class Stance:
         self.lock = threading.RLock()
         self.listeners: list[Changed] = []
         self.observers: list[Observed] = []
-        self.deliver: Callable[[Callable[[], None]], None] = lambda call: call()
+        self.deliver: Callable[[Callable[[], None]], object] = lambda call: call()
         self.kill_switch: Callable[[], bool] = lambda: False
         """Environment or flag, read at every use."""
         self.entry_refusals: Callable[[], tuple[str, ...]] = lambda: ()

@@ -20,7 +20,10 @@ from torghut_runtime.engine.stance import Cause, Stance
 from torghut_runtime.engine.state_keeper import StateKeeper
 from torghut_runtime.engine.strategy_blocks import StrategyBlocks
 from torghut_runtime.orders.firewall import Firewall
+from torghut_runtime.risk.baselines import Baselines
 from torghut_runtime.risk.trading_state import HALTED, TradingState
+from torghut_runtime.storage.baselines import read_baselines, save_baselines
+from torghut_runtime.storage.database import connect
 from torghut_runtime.storage.incidents import extend_incidents
 from torghut_runtime.storage.lease import Lease
 from torghut_runtime.storage.strategy_blocks import StrategyBlock
@@ -46,6 +49,8 @@ class StopSystem:
         self.halting: Future[CancelReport] | None = None
         """The cancel-all that entering HALTED began, of the last time."""
         self.account_label = settings.mode.account_label
+        self._database = database
+        self._baselines: Baselines | None = None
         self.stance = stance
         self.firewall = firewall
         self.reader = reader
@@ -89,6 +94,22 @@ class StopSystem:
         """Have the blocks written; whether they are, after so long at most."""
         self.keeper.later("strategy_blocks", lambda connection: self.blocks.write(connection, self.account_label))
         return self.keeper.written("strategy_blocks", seconds)
+
+    def stored_baselines(self) -> Baselines | None:
+        """What losses were measured against by the process before.
+
+        Raises:
+            StoreUnavailableError: the database does not answer.
+        """
+        with connect(self._database) as connection:
+            return read_baselines(connection, self.account_label)
+
+    def store_baselines(self, baselines: Baselines | None) -> None:
+        """Have the baselines written if they have changed: whoever evaluates hands them over each time."""
+        if baselines is None or baselines == self._baselines:
+            return
+        self._baselines = baselines
+        self.keeper.later("baselines", lambda connection: save_baselines(connection, self.account_label, baselines))
 
     def _changed(self, before: TradingState, after: TradingState, cause: Cause) -> None:
         del cause
