@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
+from torghut_runtime.clock import Clock
 from torghut_runtime.engine.state_keeper import StateKeeper
 from torghut_runtime.engine.stops import Vitals, losses
 from torghut_runtime.orders.model import plain
@@ -133,11 +134,13 @@ class ControlRecorder:
         self,
         keeper: StateKeeper,
         measure: Callable[[], ControlInputs | None],
+        clock: Clock,
         *,
         every_seconds: float = EVERY_SECONDS,
     ) -> None:
         self._keeper = keeper
         self._measure = measure
+        self._clock = clock
         self._every_seconds = every_seconds
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="control-records", daemon=True)
@@ -156,11 +159,11 @@ class ControlRecorder:
         inputs = self._measure()
         if inputs is None:
             return False
-        found = findings(inputs)
+        found, at = findings(inputs), self._clock.now()
 
         def write(connection: sa.Connection) -> None:
             for each in found:
-                record_control(connection, each.kind, each.verdict, each.body)
+                record_control(connection, each.kind, each.verdict, each.body, at=at)
 
         self._keeper.later("control_records", write)
         return True

@@ -142,7 +142,9 @@ def test_without_database_a_halt_holds_at_once_and_is_not_durable(
     begin: Begin, simulator: RunningSimulator, database_dsn: str
 ) -> None:
     world = begin(database=NOWHERE)
-    world.firewall.submit(payload("k1"), is_exit=False)
+    with pytest.raises(BlockedError, match="state_halted"):
+        world.firewall.submit(payload("k0"), is_exit=True)
+    begin(leads=False, holder="another").restored().firewall.submit(payload("k1"), is_exit=False)
     operation = world.desk.halt("ada", "stop")
     assert (operation.state_after, operation.durable, operation.ledger_seq) == ("HALTED", False, None)
     assert world.open_orders() == []

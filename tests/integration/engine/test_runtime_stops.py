@@ -17,6 +17,7 @@ from stop_world import StopWorld, until
 
 from torghut_runtime.broker.protocol import BrokerError
 from torghut_runtime.broker.simulator.server.launch import RunningSimulator
+from torghut_runtime.clock import SystemClock
 from torghut_runtime.engine.account_guard import AccountGuard
 from torghut_runtime.engine.account_view import AccountView
 from torghut_runtime.engine.control_records import ControlInputs, ControlRecorder, ReconcileOutcome, findings
@@ -95,7 +96,7 @@ def test_a_kill_switch_that_is_on_at_the_start_sends_one_cancel_all_and_no_order
     first.close()
     second = begin(KILL_SWITCH_ENABLED="true", writer=Counting).restored()
     until(lambda: second.open_orders() == [] and not second.stops.cancel_all.at_work)
-    assert second.place().reason == "kill_switch_enabled"
+    assert second.place("MSFT").reason == "kill_switch_enabled"
     writer: Any = second.firewall._writer
     assert (writer.cancel_alls, writer.submits) == (1, 0)
     assert second.stance.trading_state.state == "ACTIVE", "the environment's value blocks and latches nothing"
@@ -181,10 +182,11 @@ def test_a_live_account_behind_a_papers_address_gets_no_order(begin: Any, simula
         ("http://127.0.0.1:8282", None, True),
     ],
 )
-def test_paper_mode_sends_to_no_other_host(url: str, simulator_url: str | None, fits: bool, world: StopWorld) -> None:
-    broker = world.settings.broker.model_copy(update={"simulator_url": simulator_url})
+def test_paper_mode_sends_to_no_other_host(url: str, simulator_url: str | None, fits: bool) -> None:
+    settings = settings_of()
+    broker = settings.broker.model_copy(update={"simulator_url": simulator_url})
     stance = Stance(Gate())
-    guard = AccountGuard(stance, replace(world.settings, broker=broker), url, world.clock)
+    guard = AccountGuard(stance, replace(settings, broker=broker), url, SystemClock())
     assert not stance.gate().account_matches
     assert guard.see({"id": "a", "account_number": "SIM1"}) == fits
     assert stance.gate().account_matches == fits
@@ -292,7 +294,7 @@ def test_each_fault_fails_its_own_kind() -> None:
 
 
 def test_records_are_written_again_and_again_and_grow_old_when_nobody_writes_them(world: StopWorld) -> None:
-    recorder = ControlRecorder(world.stops.keeper, inputs, every_seconds=0.05)
+    recorder = ControlRecorder(world.stops.keeper, inputs, world.clock, every_seconds=0.05)
     recorder.start()
     until(lambda: len(world.rows("SELECT 1 FROM control_records")) >= 6)
     recorder.stop()
@@ -305,5 +307,5 @@ def test_records_are_written_again_and_again_and_grow_old_when_nobody_writes_the
 
 
 def test_nothing_is_recorded_while_nothing_is_known(world: StopWorld) -> None:
-    assert not ControlRecorder(world.stops.keeper, lambda: None).record()
+    assert not ControlRecorder(world.stops.keeper, lambda: None, world.clock).record()
     assert world.rows("SELECT 1 FROM control_records") == []
