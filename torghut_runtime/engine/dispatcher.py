@@ -61,6 +61,7 @@ def intent_of(
         worst_price=price.price if limit is None else max(limit, price.price),
         arrival_price=price.price,
         arrival_mid=price.mid,
+        trace_id=decision.trace_id,
     )
 
 
@@ -220,6 +221,7 @@ class Dispatcher:
         opens_ns = _ns(self._calendar.session_open(session))
         closes_ns = _ns(self._calendar.session_close(session))
         self._queued.append(_Waiting(decision, intent, opens_ns - BEFORE_OPEN_NS, opens_ns, closes_ns))
+        self._manager.metrics.queued(len(self._queued))
 
     def _queue(self, decision: Decision, intent: Intent) -> None:
         if self._manager.commit(decision, intent):
@@ -232,10 +234,13 @@ class Dispatcher:
             each.due_ns = each.opens_ns
             return
         if now_ns >= each.closes_ns:
+            self._manager.metrics.rejected("queue_expired")
             self._withdraw([each], "queue_expired", expired=True)
             return
         reasons = self._refusals(each.intent)
         if reasons:
+            for reason in reasons:
+                self._manager.metrics.rejected(reason)
             self._withdraw([each], reasons[0])
             return
         intent = each.intent
@@ -246,6 +251,7 @@ class Dispatcher:
                 return
         else:
             self._queued.remove(each)
+        self._manager.metrics.queued(len(self._queued))
         outcome = self._manager.send(intent)
         if outcome.kind != "rejected" and not intent.is_exit:
             self._account.entry_sent(each.slot, now_ns)
@@ -295,6 +301,7 @@ class Dispatcher:
         for each in list(waiting):
             self._queued.remove(each)
             self._manager.withdraw(each.intent, reason, expired=expired)
+        self._manager.metrics.queued(len(self._queued))
 
     def _cancel(self, order_ids: Iterable[str]) -> tuple[int, int]:
         """Ask for the end of these orders; how many were asked, and for how many that failed."""

@@ -6,6 +6,8 @@ trader feeds it bars, order events and the time. Research's account does the sam
 :mod:`torghut_assets.research.simulation_decisions`; what differs between the two is told in ``docs/runtime.md``.
 """
 
+import logging
+import time
 from collections.abc import Callable, Sequence
 from decimal import Decimal
 from typing import Final
@@ -28,6 +30,7 @@ from torghut_runtime.market.timeframe import DAILY, timeframe_seconds
 from torghut_runtime.orders.journal import Journal
 from torghut_runtime.orders.manager import OrderManager
 from torghut_runtime.orders.model import Decision, OrderTerms
+from torghut_runtime.orders.trace import tell_decision, tell_order
 from torghut_runtime.risk.allocator import Sized, net, size_entry, size_step, size_target
 from torghut_runtime.risk.limits import (
     Entry,
@@ -41,6 +44,8 @@ from torghut_runtime.risk.limits import (
 from torghut_runtime.strategies.decide import REASON_ENTRY, REASON_EXIT, REASON_HOLD, REASON_TARGET, REASONS
 from torghut_runtime.strategies.registry import BoundStrategy
 from torghut_runtime.trading_settings import TradingSettings
+
+logger = logging.getLogger(__name__)
 
 ZERO: Final = Decimal(0)
 _GRACE_SECONDS: Final = 10.0
@@ -70,6 +75,7 @@ class Trader:
         self.portfolio = account.portfolio
         self.manager = manager
         self.tracker = manager.tracker
+        self.metrics = manager.metrics
         self.stance = stance
         self.limits = Limits.of(settings)
         self._settings = settings
@@ -105,8 +111,12 @@ class Trader:
 
     # What happens -----------------------------------------------------------------------------------------------------
 
-    def on_bars(self, bars: Sequence[Bar]) -> None:
-        """Take the bars that closed at one time, one per symbol and timeframe, in order of symbol."""
+    def on_bars(self, bars: Sequence[Bar], waited: float = 0.0) -> None:
+        """Take the bars that closed at one time, one per symbol and timeframe, in order of symbol.
+
+        ``waited``: real seconds since they came, for metrics alone.
+        """
+        self.metrics.bars_taken(waited)
         now = self._clock.now()
         for bar in bars:
             if bar.session is not None:
@@ -125,10 +135,15 @@ class Trader:
                     self.portfolio.bar_passed((strategy.entry.strategy_id, bar.symbol))
             verdicts = self.driver.push(bar, self._seconds_to_close(bar), self._position)
             self._act(bar, verdicts)
+        self.metrics.bars_done()
 
     def on_order_event(self, value: bytes) -> None:
         """Take an event of the broker's stream."""
-        if self.tracker.apply(value) is not None:
+        began = time.perf_counter()
+        order = self.tracker.apply(value)
+        self.metrics.order_event_applied(time.perf_counter() - began)
+        if order is not None:
+            tell_order(logger, order)
             self.dispatcher.on_order_change()
 
     def on_time(self) -> None:
@@ -194,6 +209,8 @@ class Trader:
             taken += entry.qty * entry.worst_price
             entries.append(entry)
         for entry, qty in zip(entries, net([each.qty for each in entries]), strict=True):
+            if entry.qty != qty:
+                self.metrics.conflict_resolved()
             if entry.qty and not qty:
                 entry.reasons.append(CONFLICT)
             entry.qty = qty
@@ -352,6 +369,9 @@ class Trader:
         sized: Sized | None = None,
         terms: OrderTerms | None = None,
     ) -> Decision:
+        self.metrics.decided()
+        for code in reasons:
+            self.metrics.rejected(code)
         portfolio = self.portfolio
         account = {
             "equity": portfolio.equity,
@@ -359,7 +379,7 @@ class Trader:
             "gross_exposure": portfolio.gross,
             "net_exposure": portfolio.net,
         }
-        return decision_of(
+        decision = decision_of(
             verdict,
             account_label=self._label,
             params_sha256=self._digests[verdict.strategy.entry.strategy_id],
@@ -372,6 +392,8 @@ class Trader:
             target_qty=target_qty,
             terms=terms,
         )
+        tell_decision(logger, decision, reasons)
+        return decision
 
     def _note(
         self,
