@@ -26,6 +26,8 @@ import requests  # noqa: E402
 from alpaca.data.historical.corporate_actions import CorporateActionsClient  # noqa: E402
 from alpaca.data.historical.stock import StockHistoricalDataClient  # noqa: E402
 from alpaca.trading.client import TradingClient  # noqa: E402
+from alpaca.trading.enums import OrderSide, TimeInForce  # noqa: E402
+from alpaca.trading.requests import LimitOrderRequest  # noqa: E402
 from alpaca.trading.stream import TradingStream  # noqa: E402
 from alpaca_cases import CASES, Case, World  # noqa: E402
 from alpaca_streams import await_listening, running, until  # noqa: E402
@@ -103,8 +105,25 @@ def play(world: World, stream: TradingStream, listening: Callable[[], None]) -> 
             before = len(heard)
             outcomes[case.__name__] = Outcome(_failure(case, world))
             _clean_up(world)
-            outcomes[case.__name__].frames = redacted(heard[before:])
+            end = _heard_everything(world, heard)
+            outcomes[case.__name__].frames = redacted(heard[before:end])
     return outcomes
+
+
+def _heard_everything(world: World, heard: list[dict[str, Any]]) -> int:
+    """Wait for the frames of an order that comes after all others; how many frames came before it."""
+    order = cast("Any", world.trading).submit_order(
+        LimitOrderRequest(symbol=world.symbol, qty=1, side=OrderSide.BUY, time_in_force=TimeInForce.DAY, limit_price=1)
+    )
+    marker = str(order.id)
+    world.trading.cancel_order_by_id(marker)
+    world.until(lambda: str(cast("Any", world.trading).get_order_by_id(marker).status.value) == "canceled")
+    until(lambda: any(_is(frame, marker) and frame["event"] == "canceled" for frame in [*heard]), 60)
+    return next(index for index, frame in enumerate(heard) if _is(frame, marker))
+
+
+def _is(frame: dict[str, Any], order_id: str) -> bool:
+    return str(frame["order"]["id"]) == order_id
 
 
 def _failure(case: Case, world: World) -> str | None:

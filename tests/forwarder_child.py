@@ -13,6 +13,7 @@ from pathlib import Path
 
 from torghut_runtime.order_feed.forwarding import forwarding
 from torghut_runtime.settings import load_settings
+from torghut_runtime.trading_settings import load_trading_settings
 
 LABELS = (
     "before_append",
@@ -37,7 +38,8 @@ def main() -> None:
 
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
-    with forwarding(load_settings(), outbox_dir=Path(sys.argv[1]), checkpoint=checkpoint, longest_pause=0.2):
+    settings = load_settings(), load_trading_settings()
+    with forwarding(*settings, outbox_dir=Path(sys.argv[1]), checkpoint=checkpoint, longest_pause=0.2):
         print("forwarding", flush=True)
         stop.wait()
 

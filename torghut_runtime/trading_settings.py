@@ -67,6 +67,13 @@ class BrokerAccess(_Group):
             raise ValueError("must be http(s)://HOST[:PORT] without user, password or query")
         return text.strip().rstrip("/").removesuffix("/v2").rstrip("/")
 
+    @property
+    def keys(self) -> tuple[str, str]:
+        """Key and secret; the simulator takes any."""
+        if self.key_id is None or self.secret_key is None:
+            return "simulator", "simulator"
+        return self.key_id.get_secret_value(), self.secret_key.get_secret_value()
+
 
 class TradingMode(_Group):
     """Whether and how it trades, for which account, and how often it looks."""
@@ -219,6 +226,20 @@ class TradingSettings:
     """Names like ours that nobody reads, each with the nearest known one where there is one; told in one warning."""
 
     @property
+    def broker_url(self) -> str:
+        """Where the broker is: the given address, the simulator's, or Alpaca's of the mode.
+
+        Raises:
+            InputError: the adapter is the simulator and no address is given.
+        """
+        broker = self.broker
+        if broker.adapter == "simulator":
+            if broker.simulator_url is None:
+                raise InputError("is not set", field="TRADING_SIMULATOR_URL")
+            return broker.simulator_url
+        return broker.base_url or f"https://{LIVE_HOST if self.mode.mode == 'live' else PAPER_HOST}"
+
+    @property
     def require_provenance(self) -> bool:
         """Whether an entry needs a signed attestation: live always, paper where the setting says so."""
         return self.mode.mode == "live" or bool(self.strategies.given_require_provenance)
@@ -281,7 +302,7 @@ def _disagreements(broker: BrokerAccess, mode: TradingMode, strategies: Strategy
     if mode.mode == "live" and strategies.given_require_provenance is False:
         found.append(InputError("cannot be switched off in mode live", field="TRADING_REQUIRE_PROVENANCE"))
     if (broker.key_id is None) != (broker.secret_key is None):
-        found.append(InputError("a key needs its secret, and a secret its key", field="APCA_API_KEY_ID"))
+        found.append(InputError("and APCA_API_SECRET_KEY are given together or not at all", field="APCA_API_KEY_ID"))
     if broker.adapter == "alpaca" and broker.key_id is None:
         found.append(InputError("is required with TRADING_EXECUTION_ADAPTER=alpaca", field="APCA_API_KEY_ID"))
     return found

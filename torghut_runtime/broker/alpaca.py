@@ -53,10 +53,8 @@ class _Transport(HTTPAdapter):
 
 
 def _client(access: BrokerAccess, base_url: str, *, read_only: bool, deadline_seconds: float) -> TradingClient:
-    key = "simulator" if access.key_id is None else access.key_id.get_secret_value()
-    secret = "simulator" if access.secret_key is None else access.secret_key.get_secret_value()
     live = urlsplit(base_url).hostname == LIVE_HOST
-    client = TradingClient(key, secret, paper=not live, raw_data=True, url_override=base_url)
+    client = TradingClient(*access.keys, paper=not live, raw_data=True, url_override=base_url)
     # alpaca-py has no public way to switch its retries off: an argument of 0 leaves the default of three.
     inner = cast("Any", client)
     inner._retry = 0  # noqa: SLF001
@@ -66,19 +64,6 @@ def _client(access: BrokerAccess, base_url: str, *, read_only: bool, deadline_se
     session.mount("https://", transport)
     session.mount("http://", transport)
     return client
-
-
-def base_url_of(access: BrokerAccess, mode: str) -> str:
-    """Where the broker is: the given address, the simulator's, or Alpaca's of the mode.
-
-    Raises:
-        ValueError: the adapter is the simulator and no address is given.
-    """
-    if access.adapter == "simulator":
-        if access.simulator_url is None:
-            raise ValueError("TRADING_SIMULATOR_URL is not set")
-        return access.simulator_url
-    return access.base_url or f"https://{LIVE_HOST if mode == 'live' else PAPER_HOST}"
 
 
 class AlpacaReader:
@@ -151,9 +136,10 @@ class AlpacaWriter:
         """Ask for the end of an order."""
         _called(lambda: self._client.delete(f"/orders/{order_id}"))
 
-    def cancel_all(self) -> None:
-        """Ask for the end of every open order, in one call."""
-        _called(lambda: self._client.delete("/orders"))
+    def cancel_all(self) -> list[Document]:
+        """Ask for the end of every open order, in one call; id and status of each."""
+        answer: Any = _called(lambda: self._client.delete("/orders"))
+        return cast("list[Document]", answer) if isinstance(answer, list) else []
 
 
 def _called(request: Callable[[], _T]) -> _T:
@@ -201,11 +187,17 @@ def _body(text: str) -> tuple[int | None, str, str | None]:
     )
 
 
-def account_fault(account: Document, base_url: str, mode: str, live_account_number: str | None) -> str | None:
+def account_fault(
+    account: Document,
+    base_url: str,
+    mode: str,
+    live_account_number: str | None,
+    simulator_url: str | None = None,
+) -> str | None:
     """Why orders may not be sent to this account in this mode, None when they may (``runtime.md`` 4).
 
-    Paper: Alpaca's paper host or a simulator on the loopback, and a paper or simulated account number. Live: Alpaca's
-    live host and the one account that is named.
+    Paper: Alpaca's paper host or a simulator (on the loopback, or on the host of ``simulator_url``), and a paper or
+    simulated account number. Live: Alpaca's live host and the one account that is named.
     """
     host = urlsplit(base_url).hostname or ""
     number = str(account.get("account_number", ""))
@@ -215,6 +207,7 @@ def account_fault(account: Document, base_url: str, mode: str, live_account_numb
         return (
             None if live_account_number and number == live_account_number else "is not the live account that is named"
         )
-    if host != PAPER_HOST and host not in _LOOPBACK:
+    own = urlsplit(simulator_url or "").hostname
+    if host == LIVE_HOST or (host != PAPER_HOST and host not in _LOOPBACK and host != own):
         return f"paper mode needs the host {PAPER_HOST} or a simulator, was {host}"
     return None if number.startswith(("PA", "SIM")) else "is no paper account"

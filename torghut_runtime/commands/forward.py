@@ -30,6 +30,7 @@ def forward(outbox_dir: Path | None, account_label: str | None, metrics_port: in
 
     from torghut_runtime.order_feed.forwarding import forwarding
     from torghut_runtime.settings import load_settings
+    from torghut_runtime.trading_settings import load_trading_settings
 
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     stop = threading.Event()
@@ -40,7 +41,8 @@ def forward(outbox_dir: Path | None, account_label: str | None, metrics_port: in
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, interrupted)
-    with forwarding(load_settings(), outbox_dir=outbox_dir, account_label=account_label) as running:
+    settings = load_settings(), load_trading_settings()
+    with forwarding(*settings, outbox_dir=outbox_dir, account_label=account_label) as running:
         if metrics_port:
             start_http_server(metrics_port, addr="127.0.0.1", registry=running.metrics.registry)
         click.echo("forwarding")

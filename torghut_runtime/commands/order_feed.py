@@ -209,11 +209,12 @@ def backfill(
     from torghut_runtime.order_feed.backfill import span_of_gap
     from torghut_runtime.order_feed.broker_answers import AlpacaHistory
     from torghut_runtime.settings import load_settings
+    from torghut_runtime.trading_settings import load_trading_settings
 
     if (since is None) == (gap is None) or (gap is not None and until is not None):
         raise click.UsageError("give either --from, with or without --to, or --gap")
     settings = load_settings()
-    history = AlpacaHistory(settings)
+    history = AlpacaHistory(load_trading_settings())
     with _engine(settings).connect() as connection:
         span = span_of_gap(connection, cast("UUID", gap)) if since is None else (since, until or datetime.now(UTC))
         try:

@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from torghut_runtime.command_line import ExitCode, end, examples, json_option, print_json, print_table
-from torghut_runtime.errors import InputError, UpstreamError
+from torghut_runtime.errors import UpstreamError
 
 
 @click.group(
@@ -28,7 +28,7 @@ def show(as_json: bool = False) -> None:
     Ours is the fold of every stored order event of the account; the broker is that of the environment. Reads only.
     Exit 3 when a quantity differs.
     """
-    from torghut_runtime.broker.alpaca import AlpacaReader, account_fault, base_url_of
+    from torghut_runtime.broker.alpaca import AlpacaReader, account_fault
     from torghut_runtime.broker.protocol import BrokerError
     from torghut_runtime.orders.portfolio import Portfolio
     from torghut_runtime.orders.reconcile import position_differences, restore
@@ -40,10 +40,7 @@ def show(as_json: bool = False) -> None:
 
     trading = load_trading_settings()
     label, mode = trading.mode.account_label, trading.mode.mode
-    try:
-        base_url = base_url_of(trading.broker, mode)
-    except ValueError as error:
-        raise InputError(str(error), field="TRADING_SIMULATOR_URL") from None
+    base_url = trading.broker_url
     tracker = OrderTracker(label, Portfolio(Decimal(0)))
     with connect(create_engine(load_settings().db_dsn)) as connection:
         restore(tracker, stored_intents(connection, label), stored_events(connection, label))

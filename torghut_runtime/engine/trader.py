@@ -6,7 +6,7 @@ trader feeds it bars, order events and the time. Research's account does the sam
 :mod:`torghut_assets.research.simulation_decisions`; what differs between the two is told in ``docs/runtime.md``.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from decimal import Decimal
 from typing import Final
 
@@ -20,6 +20,8 @@ from torghut_runtime.engine.driver import StrategyDriver, Verdict, position_vect
 from torghut_runtime.engine.entry_draft import EntryDraft, cap_of, slot_of, time_in_force, wish_of
 from torghut_runtime.engine.market_view import DailyVolumes, PriceSnapshot, as_decimal, price_of
 from torghut_runtime.engine.stance import Stance
+from torghut_runtime.engine.stops import EmergencyStop, Vitals
+from torghut_runtime.engine.strategy_blocks import StrategyBlocks
 from torghut_runtime.market.calendar import TradingCalendar, is_exchange_traded
 from torghut_runtime.market.features import Bar
 from torghut_runtime.market.timeframe import DAILY, timeframe_seconds
@@ -32,13 +34,10 @@ from torghut_runtime.risk.limits import (
     Limits,
     MarketView,
     Side,
-    daily_loss_reached,
-    drawdown,
     entry_reasons,
     gate_reasons,
     market_reasons,
 )
-from torghut_runtime.risk.trading_state import BROKER_FAILURES, DAILY_LOSS, DRAWDOWN, ORDER_UNKNOWN
 from torghut_runtime.strategies.decide import REASON_ENTRY, REASON_EXIT, REASON_HOLD, REASON_TARGET, REASONS
 from torghut_runtime.strategies.registry import BoundStrategy
 from torghut_runtime.trading_settings import TradingSettings
@@ -64,6 +63,7 @@ class Trader:
         journal: Journal,
         stance: Stance,
         clock: Clock,
+        blocks: StrategyBlocks | None = None,
     ) -> None:
         self.driver = driver
         self.account = account
@@ -83,6 +83,14 @@ class Trader:
             settings.strategies.circuit_errors, settings.strategies.circuit_cooldown_seconds
         )
         self._prices: dict[str, PriceSnapshot] = {}
+        self.blocks = blocks or StrategyBlocks()
+        self.continuity: Callable[[], Sequence[str]] = tuple
+        """Reasons that market data give to stop, asked at every evaluation."""
+        self.evaluates_bars = True
+        """Whether new bars are evaluations of the emergency stop; a process that trades evaluates by the clock."""
+        self.emergency_stop = EmergencyStop(
+            limits=self.limits, stops=settings.stops, stance=stance, clock=clock, vitals=self.vitals
+        )
         self.dispatcher = Dispatcher(
             account_label=self._label,
             manager=manager,
@@ -92,6 +100,7 @@ class Trader:
             order_ttl_seconds=settings.execution.order_ttl_seconds,
             price_of=self._prices.__getitem__,
             clock=clock,
+            blocks=self.blocks,
         )
 
     # What happens -----------------------------------------------------------------------------------------------------
@@ -106,7 +115,10 @@ class Trader:
             self._prices[bar.symbol] = price_of(bar, now)
             self.portfolio.mark(bar.symbol, as_decimal(bar.close))
         self.account.value()
-        self.watch()
+        if self.evaluates_bars:
+            self.watch()
+        else:
+            self.emergency_stop.check_losses()
         for bar in bars:
             for strategy in self.driver.strategies:
                 if strategy.entry.base_timeframe == bar.timeframe:
@@ -132,22 +144,19 @@ class Trader:
 
     def watch(self) -> None:
         """One evaluation of the emergency stop."""
-        equity, now = self.portfolio.equity, self._clock.now()
-        triggered: list[str] = []
-        if daily_loss_reached(equity, self.account.opening_equity, self.limits):
-            triggered.append(DAILY_LOSS)
-        fallen = drawdown(equity, self.account.high_water_mark)
-        if fallen >= self.limits.max_drawdown:
-            triggered.append(f"{DRAWDOWN}:{fallen:.6f}")
-        stops = self._settings.stops
-        if stops.emergency_stop:
-            if self.manager.failures_in_a_row >= stops.broker_failure_streak:
-                triggered.append(f"{BROKER_FAILURES}:{self.manager.failures_in_a_row}")
-            triggered.extend(f"{ORDER_UNKNOWN}:{key}" for key in self.manager.unresolved)
-        for code in self.stance.trading_state.codes:
-            if code.startswith(ORDER_UNKNOWN) and code not in triggered:
-                self.stance.resolve(code)
-        self.stance.evaluate(triggered, now, stops.recovery_cycles)
+        self.emergency_stop.evaluate()
+
+    def vitals(self) -> Vitals:
+        """What the emergency stop judges by."""
+        return Vitals(
+            equity=self.portfolio.equity,
+            opening_equity=self.account.opening_equity,
+            high_water_mark=self.account.high_water_mark,
+            broker_failures=self.manager.failures_in_a_row,
+            unresolved_orders=self.manager.unresolved,
+            continuity=tuple(self.continuity()),
+            flags_stale="flags_stale" in self.stance.gate().entry_refusals,
+        )
 
     # Judging a bar ----------------------------------------------------------------------------------------------------
 
@@ -230,7 +239,7 @@ class Trader:
         if not change:
             self._note(verdict, reason, [], price, goal)
             return
-        gate = gate_reasons(self.stance.gate(), is_exit=True)
+        gate = [*gate_reasons(self.stance.gate(), is_exit=True), *self.blocks.reasons(slot[0], is_exit=True)]
         if gate:
             self._note(verdict, reason, gate, price, goal)
             return
@@ -285,7 +294,7 @@ class Trader:
             order_price=entry.limit or entry.price.price,
         )
         opens_short = entry.side == "sell" and self.portfolio.position(slot).qty <= 0
-        reasons = [*gate_reasons(self.stance.gate(), is_exit=False)]
+        reasons = [*gate_reasons(self.stance.gate(), is_exit=False), *self.blocks.reasons(slot[0], is_exit=False)]
         if self._circuit.is_open(slot[0], now_ns):
             reasons.append(DEGRADED)
         reasons += market_reasons(market, self.limits, is_exit=False, opens_short=opens_short)

@@ -13,9 +13,9 @@ from alpaca.common.exceptions import APIError
 from alpaca.trading.client import TradingClient
 
 from torghut_runtime.canonical import utc_text
-from torghut_runtime.errors import InputError, UpstreamError
+from torghut_runtime.errors import UpstreamError
 from torghut_runtime.order_feed.event import ACTIVITY_FILL, ORDER_SNAPSHOT
-from torghut_runtime.settings import Settings
+from torghut_runtime.trading_settings import TradingSettings
 
 Answer = dict[str, Any]
 ORDERS_PER_PAGE: Final = 500
@@ -74,20 +74,13 @@ class BrokerHistory(Protocol):
 class AlpacaHistory:
     """The broker's REST interface, by alpaca-py."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, trading: TradingSettings) -> None:
         """Prepare the client; nothing is asked yet.
 
         Raises:
-            InputError: credentials are missing.
+            InputError: the broker has no address.
         """
-        if settings.broker_key is None or settings.broker_secret is None:
-            raise InputError("is needed to ask the broker", field="APCA_API_KEY_ID, APCA_API_SECRET_KEY")
-        self._client: Any = TradingClient(
-            settings.broker_key,
-            settings.broker_secret.get_secret_value(),
-            raw_data=True,
-            url_override=settings.broker_url,
-        )
+        self._client: Any = TradingClient(*trading.broker.keys, raw_data=True, url_override=trading.broker_url)
 
     def _get(self, path: str, parameters: Mapping[str, Any] | None = None) -> Any:
         try:

@@ -14,6 +14,7 @@ from torghut_runtime.order_feed.outbox import Outbox
 from torghut_runtime.order_feed.publisher import Checkpoint, Publisher, nothing
 from torghut_runtime.order_feed.trade_stream import TradeStream
 from torghut_runtime.settings import Settings
+from torghut_runtime.trading_settings import TradingSettings
 
 LONGEST_PAUSE_SECONDS = 30.0
 
@@ -28,10 +29,8 @@ class Forwarding:
     outbox: Outbox
 
 
-def stream_url(broker_url: str | None) -> str | None:
-    """Address of the ``trade_updates`` stream that belongs to a REST address; None for alpaca-py's own."""
-    if broker_url is None:
-        return None
+def stream_url(broker_url: str) -> str:
+    """Address of the ``trade_updates`` stream that belongs to a REST address."""
     scheme, _, rest = broker_url.partition("://")
     return f"{'wss' if scheme == 'https' else 'ws'}://{rest.rstrip('/').removesuffix('/v2')}/stream"
 
@@ -39,6 +38,7 @@ def stream_url(broker_url: str | None) -> str | None:
 @contextmanager
 def forwarding(
     settings: Settings,
+    trading: TradingSettings,
     *,
     outbox_dir: Path | None = None,
     account_label: str | None = None,
@@ -52,9 +52,7 @@ def forwarding(
     """
     if settings.order_feed_bootstrap_servers is None:
         raise InputError("is needed to forward", field="TRADING_ORDER_FEED_BOOTSTRAP_SERVERS")
-    broker = AlpacaBroker(settings)
-    if settings.broker_key is None or settings.broker_secret is None:
-        raise InputError("is needed to ask the broker", field="APCA_API_KEY_ID, APCA_API_SECRET_KEY")
+    broker = AlpacaBroker(trading)
     outbox = Outbox(outbox_dir or settings.forwarder_outbox_dir, settings.forwarder_outbox_max_bytes)
     metrics = ForwarderMetrics(outbox)
     publisher = Publisher(
@@ -69,9 +67,8 @@ def forwarding(
         checkpoint=checkpoint,
     )
     stream = TradeStream(
-        settings.broker_key,
-        settings.broker_secret.get_secret_value(),
-        url=stream_url(settings.broker_url),
+        *trading.broker.keys,
+        url=stream_url(trading.broker_url),
         on_update=forwarder.accept,
         on_listening=forwarder.connected,
         on_gone=forwarder.disconnected,

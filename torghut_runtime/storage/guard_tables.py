@@ -112,6 +112,7 @@ incidents = sa.Table(
     sa.Column("reason", sa.Text, nullable=False),
     sa.Column("closed_at", MOMENT),
     sa.Column("closed_by", sa.Text),
+    sa.Column("detail", JSONB, nullable=False, server_default=sa.text("'{}'::jsonb")),
     sa.Index("ix_incidents_open", "id", postgresql_where=sa.text("closed_at IS NULL")),
 )
 

@@ -109,6 +109,7 @@ trade_decisions = sa.Table(
     *_times(),
     sa.Index(None, "strategy_id", "created_at"),
     sa.Index(None, "symbol", "created_at"),
+    sa.Index(None, "created_at", "id"),
     # room for the next status on the same page, so that no index has to follow
     postgresql_with={"fillfactor": 70},
 )
@@ -150,6 +151,7 @@ order_intents = sa.Table(
         "symbol",
         postgresql_where=sa.column("state").not_in(sorted(TERMINAL)),
     ),
+    sa.Index(None, "created_at", "id"),
 )
 
 executions = sa.Table(
@@ -190,6 +192,7 @@ executions = sa.Table(
     sa.Index(None, "trade_decision_id"),
     sa.Index(None, "last_fill_at"),
     sa.Index("ix_executions_working", "symbol", "status", postgresql_where=sa.text("terminal_at IS NULL")),
+    sa.Index(None, "created_at", "id"),
 )
 
 _EVENT_NUMBERS: Final = (

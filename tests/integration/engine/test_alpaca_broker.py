@@ -10,15 +10,16 @@ from torghut_runtime.broker.alpaca import (
     AlpacaWriter,
     MutationRefusedError,
     account_fault,
-    base_url_of,
 )
 from torghut_runtime.broker.protocol import RateLimitedError, RejectedError, UncertainError
 from torghut_runtime.broker.simulator.server.launch import RunningSimulator
-from torghut_runtime.trading_settings import BrokerAccess
+from torghut_runtime.errors import InputError
+from torghut_runtime.trading_settings import BrokerAccess, load_trading_settings
 
 __all__ = ["simulator", "start_simulator"]
 
 ACCESS = BrokerAccess()
+KEYS = {"APCA_API_KEY_ID": "k", "APCA_API_SECRET_KEY": "s"}
 
 
 def payload(key: str, **changes: str) -> dict[str, str]:
@@ -173,11 +174,14 @@ def test_a_live_account_must_be_named() -> None:
 
 
 def test_the_address_follows_adapter_and_mode(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TRADING_EXECUTION_ADAPTER", "alpaca")
-    assert base_url_of(BrokerAccess(), "paper") == PAPER
-    assert base_url_of(BrokerAccess(), "live") == LIVE
-    monkeypatch.setenv("TRADING_EXECUTION_ADAPTER", "simulator")
-    with pytest.raises(ValueError, match="TRADING_SIMULATOR_URL"):
-        base_url_of(BrokerAccess(), "paper")
+    with pytest.raises(InputError, match="TRADING_SIMULATOR_URL"):
+        _ = load_trading_settings().broker_url
     monkeypatch.setenv("TRADING_SIMULATOR_URL", LOCAL)
-    assert base_url_of(BrokerAccess(), "paper") == LOCAL
+    assert load_trading_settings().broker_url == LOCAL
+    for name, value in KEYS.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("TRADING_EXECUTION_ADAPTER", "alpaca")
+    assert load_trading_settings().broker_url == PAPER
+    monkeypatch.setenv("TRADING_MODE", "live")
+    monkeypatch.setenv("TRADING_LIVE_ENABLED", "true")
+    assert load_trading_settings().broker_url == LIVE

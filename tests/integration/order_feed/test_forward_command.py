@@ -23,6 +23,7 @@ from torghut_runtime.order_feed.forwarding import forwarding, stream_url
 from torghut_runtime.order_feed.launchers.launcher import free_port
 from torghut_runtime.order_feed.outbox import Outbox
 from torghut_runtime.settings import Settings, load_settings
+from torghut_runtime.trading_settings import TradingSettings, load_trading_settings
 
 DAY = 24 * 60 * MINUTE
 PROGRAM = Path(sys.executable).parent / "torghut-runtime"
@@ -99,21 +100,22 @@ def test_a_missing_setting_ends_with_2_and_is_named(tmp_path: Path, missing: str
 @pytest.mark.parametrize(
     ("url", "stream"),
     [
-        (None, None),
         ("http://127.0.0.1:8282", "ws://127.0.0.1:8282/stream"),
         ("https://paper-api.alpaca.markets/v2/", "wss://paper-api.alpaca.markets/stream"),
     ],
 )
-def test_the_stream_belongs_to_the_rest_address(url: str | None, stream: str | None) -> None:
+def test_the_stream_belongs_to_the_rest_address(url: str, stream: str) -> None:
     assert stream_url(url) == stream
 
 
 @contextmanager
-def settings_for(simulator: RunningSimulator, monkeypatch: pytest.MonkeyPatch) -> Generator[Settings]:
+def settings_for(
+    simulator: RunningSimulator, monkeypatch: pytest.MonkeyPatch
+) -> Generator[tuple[Settings, TradingSettings]]:
     with monkeypatch.context() as patch:
         for name, value in environment(simulator).items():
             patch.setenv(name, value)
-        yield load_settings()
+        yield load_settings(), load_trading_settings()
 
 
 def test_ten_minutes_of_gap_with_fills_on_an_order_of_forty_days_ago_are_filled_before_live_frames(
@@ -125,7 +127,7 @@ def test_ten_minutes_of_gap_with_fills_on_an_order_of_forty_days_ago_are_filled_
     old = {"symbol": "AAPL", "qty": "20", "side": "buy", "type": "limit", "limit_price": "6", "time_in_force": "gtc"}
     with (
         settings_for(simulator, monkeypatch) as settings,
-        forwarding(settings, outbox_dir=tmp_path, longest_pause=0.1) as running,
+        forwarding(*settings, outbox_dir=tmp_path, longest_pause=0.1) as running,
     ):
         until(lambda: running.forwarder.readiness().ready)
         order_id = simulator.call(lambda broker: broker.submit(old))["id"]

@@ -239,9 +239,9 @@ def test_a_gap_is_repaired_by_what_the_broker_says(connection: sa.Connection) ->
     assert backfill(connection, Broker(), *span, "paper").new_events == 0
 
 
-def test_backfill_without_credentials_names_them(capsys: pytest.CaptureFixture[str]) -> None:
+def test_backfill_without_a_broker_names_what_is_missing(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(cli, "torghut-runtime", ["order-feed", "backfill", "--from", "2025-01-01"]) == 2
-    assert "APCA_API_KEY_ID" in capsys.readouterr().err
+    assert "TRADING_SIMULATOR_URL" in capsys.readouterr().err
     assert run(cli, "torghut-runtime", ["order-feed", "backfill"]) == 2
 
 

@@ -105,5 +105,4 @@ def test_settings_are_printed_without_the_password(monkeypatch: pytest.MonkeyPat
 
 def test_a_setting_goes_by_the_name_of_its_variable_only() -> None:
     assert Settings.model_validate({"TORGHUT_HOME": "/x"}).home == Path("/x")
-    with pytest.raises(ValueError, match="Extra inputs are not permitted"):
-        Settings.model_validate({"home": "/x"})
+    assert Settings.model_validate({"home": "/x"}).home != Path("/x")

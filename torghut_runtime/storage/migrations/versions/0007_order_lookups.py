@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 from alembic import op
 
-revision = "0005_order_lookups"
-down_revision = "0004_runtime"
+revision = "0007_order_lookups"
+down_revision = "0006_http_lists"
 
 _ACCOUNT = "alpaca_account_label"
 _INDEXES = (
