@@ -253,7 +253,7 @@ class Bench:
         return dsn
 
     def rows_alone(self, source: str) -> None:
-        """What an ingest left behind in ``source``, by COPY and two plain UPDATEs: the floor that no ingest goes below."""
+        """What an ingest left behind in ``source``, by COPY and two plain UPDATEs: no ingest costs less."""
         tables = {
             "execution_order_events": "event_seq",
             "executions": "last_event_seq",
@@ -262,7 +262,7 @@ class Bench:
         }
         moves = "SELECT id, trade_decision_id, alpaca_order_id FROM order_intents ORDER BY client_order_id"
         dsn = self.database()
-        with connect(create_engine(source)) as old, connect(create_engine(dsn)) as new:
+        with connect(create_engine(source)) as old, connect(create_engine(dsn)) as new, new.begin():
             lines = {
                 name: copied(cursor_of(old), f"SELECT * FROM {name} ORDER BY {order}") for name, order in tables.items()
             }
@@ -281,8 +281,8 @@ class Bench:
                         for name in tables:
                             pasted(cursor, name, lines[name][start : start + 1000])
                         cursor.execute(
-                            "UPDATE order_intents SET state = 'filled', alpaca_order_id = n.order_id, updated_at = now()"
-                            " FROM unnest(%s::uuid[], %s::text[]) n(id, order_id) WHERE order_intents.id = n.id",
+                            "UPDATE order_intents i SET state = 'filled', alpaca_order_id = n.order_id,"
+                            " updated_at = now() FROM unnest(%s::uuid[], %s::text[]) n(id, order_id) WHERE i.id = n.id",
                             ([row[0] for row in chunk], [row[2] for row in chunk]),
                         )
                         cursor.execute(
