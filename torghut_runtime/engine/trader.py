@@ -19,6 +19,7 @@ from torghut_runtime.engine.dispatcher import Dispatcher, collar_price, intent_o
 from torghut_runtime.engine.driver import StrategyDriver, Verdict, position_vector
 from torghut_runtime.engine.entry_draft import EntryDraft, cap_of, slot_of, time_in_force, wish_of
 from torghut_runtime.engine.market_view import DailyVolumes, PriceSnapshot, as_decimal, price_of
+from torghut_runtime.engine.recording import Recorder
 from torghut_runtime.engine.stance import Stance
 from torghut_runtime.market.calendar import TradingCalendar, is_exchange_traded
 from torghut_runtime.market.features import Bar
@@ -64,6 +65,7 @@ class Trader:
         journal: Journal,
         stance: Stance,
         clock: Clock,
+        recorder: Recorder | None = None,
     ) -> None:
         self.driver = driver
         self.account = account
@@ -76,6 +78,8 @@ class Trader:
         self._label = settings.mode.account_label
         self._journal = journal
         self._clock = clock
+        self._recorder = recorder
+        self._records_full = False
         self._digests = {each.entry.strategy_id: parameters_digest(each) for each in driver.strategies}
         self._calendar = TradingCalendar()
         self._volumes = DailyVolumes()
@@ -99,6 +103,9 @@ class Trader:
     def on_bars(self, bars: Sequence[Bar]) -> None:
         """Take the bars that closed at one time, one per symbol and timeframe, in order of symbol."""
         now = self._clock.now()
+        if self._recorder is not None and self._recorder.is_full != self._records_full:
+            self._records_full = not self._records_full
+            self.stance.set(backpressure=self._records_full)
         for bar in bars:
             if bar.session is not None:
                 self.account.begin(bar.session)
@@ -111,8 +118,14 @@ class Trader:
             for strategy in self.driver.strategies:
                 if strategy.entry.base_timeframe == bar.timeframe:
                     self.portfolio.bar_passed((strategy.entry.strategy_id, bar.symbol))
-            verdicts = self.driver.push(bar, self._seconds_to_close(bar), self._position)
-            self._act(bar, verdicts)
+            seconds_to_close = self._seconds_to_close(bar)
+            verdicts = self.driver.push(bar, seconds_to_close, self._position)
+            if self._recorder is None:
+                self._act(bar, verdicts)
+                continue
+            account, price = self.account.document(), self._prices[bar.symbol]
+            with self._recorder.steps(verdicts, seconds_to_close, account, price, now):
+                self._act(bar, verdicts)
 
     def on_order_event(self, value: bytes) -> None:
         """Take an event of the broker's stream."""
@@ -343,13 +356,6 @@ class Trader:
         sized: Sized | None = None,
         terms: OrderTerms | None = None,
     ) -> Decision:
-        portfolio = self.portfolio
-        account = {
-            "equity": portfolio.equity,
-            "cash": portfolio.cash,
-            "gross_exposure": portfolio.gross,
-            "net_exposure": portfolio.net,
-        }
         return decision_of(
             verdict,
             account_label=self._label,
@@ -358,10 +364,11 @@ class Trader:
             reason=reason,
             reasons=reasons,
             price=price,
-            account=account,
+            account=self.account.document(),
             sized=sized,
             target_qty=target_qty,
             terms=terms,
+            step=None if self._recorder is None else self._recorder.of(verdict),
         )
 
     def _note(
