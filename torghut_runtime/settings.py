@@ -7,14 +7,15 @@ Here stands what a variable may say. What a research result depends on is no set
 import os
 import re
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 import sqlalchemy as sa
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from sqlalchemy.exc import ArgumentError
 
 from torghut_runtime.errors import InputError
+from torghut_runtime.operator_tokens import OperatorToken, entries_of
 from torghut_runtime.trading_settings import TradingMode
 
 DSN_VARIABLES: Final = ("DB_DSN", "DB_URL", "DATABASE_URL")
@@ -121,6 +122,21 @@ class Settings(BaseSettings):
     webhook_url: str | None = Field(default=None, validation_alias="TORGHUT_WEBHOOK_URL", repr=False)
     """Where alerts are posted; it may hold a token."""
     version: str = Field(default="dev", validation_alias="TORGHUT_VERSION")
+    commit: str = Field(default="unknown", validation_alias="TORGHUT_COMMIT")
+
+    # who may ask
+    app_env: Literal["dev", "stage", "prod"] = Field(default="dev", validation_alias="APP_ENV")
+    """In stage and prod no service starts without an operator who could stop it."""
+    operator_tokens: Annotated[tuple[OperatorToken, ...], NoDecode] = Field(
+        default=(), validation_alias="TORGHUT_OPERATOR_TOKENS"
+    )
+    http_read_auth: bool = Field(default=False, validation_alias="TORGHUT_HTTP_READ_AUTH")
+    """Whether reading over HTTP needs a token, too."""
+
+    @field_validator("operator_tokens", mode="before")
+    @classmethod
+    def _tokens(cls, given: object) -> object:
+        return entries_of(given) if isinstance(given, str) else given
 
     @field_validator("order_feed_bootstrap_servers")
     @classmethod
@@ -177,6 +193,18 @@ class Settings(BaseSettings):
     def db_dsn(self) -> str:
         """URL of the database ``torghut``: the given one, else that of the embedded server."""
         return self.given_dsn or embedded_dsn(self.embedded_port)
+
+
+def require_operators(settings: Settings) -> None:
+    """What serving over HTTP needs beside valid settings; other commands go without operators.
+
+    Raises:
+        InputError: nobody could stop a service of stage or prod, or read from one that asks for tokens.
+    """
+    if settings.app_env != "dev" and not any(each.role == "operator" for each in settings.operator_tokens):
+        raise InputError(f"must name an operator with APP_ENV={settings.app_env}", field="TORGHUT_OPERATOR_TOKENS")
+    if settings.http_read_auth and not settings.operator_tokens:
+        raise InputError("is required with TORGHUT_HTTP_READ_AUTH=true", field="TORGHUT_OPERATOR_TOKENS")
 
 
 def load_settings() -> Settings:

@@ -14,6 +14,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from sqlalchemy.exc import SQLAlchemyError
 
 from torghut_runtime.api.orchestration_metrics import OrchestrationTally
+from torghut_runtime.api.trading_rows import TradingRows
 from torghut_runtime.api.webhook import Webhook
 from torghut_runtime.errors import StoreUnavailableError
 from torghut_runtime.order_feed.ingest import COUNTERS, PREFIX
@@ -51,6 +52,7 @@ class Snapshot:
     feed: FeedStatus
     at_head: bool
     orchestration: tuple[Metric, ...]
+    trading: tuple[Metric, ...]
 
 
 class FeedCollector:
@@ -61,6 +63,7 @@ class FeedCollector:
         self._engine = reading_engine(settings.db_dsn)
         self._webhook = webhook
         self._orchestration = OrchestrationTally()
+        self._trading = TradingRows(settings.account_label)
         self._snapshot: Snapshot | None = None
         self._trouble: frozenset[str] = frozenset()
         self._stop = threading.Event()
@@ -95,8 +98,14 @@ class FeedCollector:
             with self._engine.connect() as connection:
                 feed = read_status(connection, self._settings)
                 self._orchestration.read(connection)
-            orchestration = tuple(self._orchestration.families())
-            snapshot = Snapshot(time.monotonic(), feed, is_at_head(self._engine), orchestration)
+                self._trading.read(connection)
+            snapshot = Snapshot(
+                time.monotonic(),
+                feed,
+                is_at_head(self._engine),
+                tuple(self._orchestration.families()),
+                tuple(self._trading.families()),
+            )
         except (StoreUnavailableError, SQLAlchemyError) as error:
             self.db_up = False
             self.error = str(error).splitlines()[0]
@@ -133,6 +142,7 @@ class FeedCollector:
         if found is not None:
             yield from feed_families(found.feed)
             yield from found.orchestration
+            yield from found.trading
 
 
 def feed_families(feed: FeedStatus) -> Iterator[Metric]:

@@ -173,6 +173,7 @@ class Portfolio:
         del booked[:done]
 
     def _moved(self, slot: Slot) -> None:
+        self.version += 1
         position = self._positions[slot]
         if position.qty:
             self._held[slot] = position

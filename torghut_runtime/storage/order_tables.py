@@ -109,6 +109,9 @@ trade_decisions = sa.Table(
     *_times(),
     sa.Index(None, "strategy_id", "created_at"),
     sa.Index(None, "symbol", "created_at"),
+    sa.Index(None, "created_at", "id"),
+    # room for the next status on the same page, so that no index has to follow
+    postgresql_with={"fillfactor": 70},
 )
 
 order_intents = sa.Table(
@@ -148,6 +151,7 @@ order_intents = sa.Table(
         "symbol",
         postgresql_where=sa.column("state").not_in(sorted(TERMINAL)),
     ),
+    sa.Index(None, "created_at", "id"),
 )
 
 executions = sa.Table(
@@ -172,22 +176,23 @@ executions = sa.Table(
     *_moments("submitted_at", "acked_at", "first_fill_at", "last_fill_at", "terminal_at", "last_update_at"),
     _column("last_event_seq", sa.BigInteger, null=False),
     *_times(),
-    sa.UniqueConstraint("alpaca_account_label", "alpaca_order_id"),
+    sa.UniqueConstraint("alpaca_order_id", "alpaca_account_label"),
     sa.CheckConstraint("alpaca_order_id IS NOT NULL OR client_order_id IS NOT NULL", name="identity"),
     _one_of("status", ORDER_STATUSES),
     sa.CheckConstraint("filled_qty >= 0", name="filled_qty"),
     _finite("filled_qty", "submitted_qty", "notional", "limit_price", "stop_price", "avg_fill_price"),
     sa.Index(
         "ix_executions_client_only",
-        "alpaca_account_label",
         "client_order_id",
+        "alpaca_account_label",
         unique=True,
         postgresql_where=sa.text("alpaca_order_id IS NULL"),
     ),
-    sa.Index(None, "alpaca_account_label", "client_order_id"),
+    sa.Index(None, "client_order_id", "alpaca_account_label"),
     sa.Index(None, "trade_decision_id"),
     sa.Index(None, "last_fill_at"),
     sa.Index("ix_executions_working", "symbol", "status", postgresql_where=sa.text("terminal_at IS NULL")),
+    sa.Index(None, "created_at", "id"),
 )
 
 _EVENT_NUMBERS: Final = (
@@ -234,18 +239,18 @@ execution_order_events = sa.Table(
     sa.UniqueConstraint("source", "source_partition", "source_offset"),
     sa.CheckConstraint("alpaca_order_id IS NOT NULL OR client_order_id IS NOT NULL", name="identity"),
     _finite(*_EVENT_NUMBERS),
-    sa.Index(None, "alpaca_account_label", "alpaca_order_id"),
-    sa.Index(None, "alpaca_account_label", "client_order_id"),
+    sa.Index(None, "alpaca_order_id", "alpaca_account_label"),
+    sa.Index(None, "client_order_id", "alpaca_account_label"),
     sa.Index(
         "ix_execution_order_events_replaces",
-        "alpaca_account_label",
         "replaces_order_id",
+        "alpaca_account_label",
         postgresql_where=sa.text("replaces_order_id IS NOT NULL"),
     ),
     sa.Index(
         "ix_execution_order_events_replaced_by",
-        "alpaca_account_label",
         "replaced_by_order_id",
+        "alpaca_account_label",
         postgresql_where=sa.text("replaced_by_order_id IS NOT NULL"),
     ),
     sa.Index(None, "trading_date", postgresql_using="brin"),
