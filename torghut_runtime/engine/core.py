@@ -21,6 +21,7 @@ from torghut_runtime.engine.driver import StrategyDriver
 from torghut_runtime.engine.flatten import Flattener
 from torghut_runtime.engine.live_catalog import LoadedCatalog
 from torghut_runtime.engine.metrics import TradingMetrics
+from torghut_runtime.engine.recording import Recorder
 from torghut_runtime.engine.stance import Stance
 from torghut_runtime.engine.strategy_blocks import StrategyBlocks
 from torghut_runtime.engine.trader import Refusals, Trader
@@ -55,6 +56,7 @@ class Outside:
     stance: Stance
     clock: Clock
     metrics: TradingMetrics
+    recorder: Recorder
 
 
 class TradingCore:
@@ -137,6 +139,7 @@ class TradingCore:
             stance=outside.stance,
             clock=outside.clock,
             refusals=refusals,
+            recorder=outside.recorder,
             blocks=blocks,
         )
         self._take_over(trader)

@@ -153,6 +153,11 @@ class Dispatcher:
         """When :meth:`on_time` has something to do."""
         return min((each.due_ns for each in (*self._queued, *self._working, *self._exits.values())), default=None)
 
+    @property
+    def open_decisions(self) -> frozenset[str]:
+        """Hashes of the decisions of which an order waits here, is open with a time to live, or may still follow."""
+        return frozenset(each.decision.decision_hash for each in (*self._queued, *self._working, *self._exits.values()))
+
     def on_time(self) -> None:
         """Release queued orders, re-price or cancel entries that waited, send exits that could not go before."""
         now_ns = self._clock.now_ns()

@@ -30,9 +30,11 @@ from torghut_runtime.engine.metrics import TradingMetrics
 from torghut_runtime.engine.operations import EngineOperations
 from torghut_runtime.engine.probe import Probe
 from torghut_runtime.engine.reconciler import Reconciler
+from torghut_runtime.engine.recording import Recorder
 from torghut_runtime.engine.simulated_time import FollowingClock, SimulatorTime
 from torghut_runtime.engine.stance import Stance
 from torghut_runtime.engine.status import empty_status, positions_of, status_of
+from torghut_runtime.engine.step_writer import StepWriter
 from torghut_runtime.engine.stop_system import StopSystem
 from torghut_runtime.engine.supervisor import STALE_SECONDS, Supervisor
 from torghut_runtime.engine.surface import Component, Dependency, Role
@@ -94,6 +96,7 @@ class _Running:
     probe: Probe
     clock: Clock
     stops: StopSystem
+    steps: StepWriter
 
 
 @dataclass
@@ -147,6 +150,7 @@ class Engine:
         if isinstance(clock, FollowingClock):
             running.supervisor.add("simulator_time", SimulatorTime(self.trading.broker_url, clock).run)
         running.stops.start()
+        running.steps.start()
         running.supervisor.start()
         running.watchdog.start()
 
@@ -179,8 +183,23 @@ class Engine:
             lease=lambda: leadership.lease,
         )
         reader = AlpacaReader(trading.broker, url)
+        writer_of_steps = StepWriter(settings.db_dsn, label, clock)
         outside = Outside(
-            trading, settings.db_dsn, firewall, reader, AlpacaReader(trading.broker, url), stance, clock, self.metrics
+            settings=trading,
+            dsn=settings.db_dsn,
+            firewall=firewall,
+            reader=reader,
+            flatten_reader=AlpacaReader(trading.broker, url),
+            stance=stance,
+            clock=clock,
+            metrics=self.metrics,
+            recorder=Recorder(
+                label,
+                writer_of_steps,
+                mode=trading.mode.mode,
+                adapter=trading.broker.adapter,
+                commit=settings.commit,
+            ),
         )
         inbox: Inbox[Item] = Inbox()
         inbox.refuse("order_updates", "bars")
@@ -245,6 +264,7 @@ class Engine:
             probe=probe,
             clock=clock,
             stops=stops,
+            steps=writer_of_steps,
         )
 
     def watch(self, name: str, heartbeat: Heartbeat) -> None:
@@ -274,6 +294,7 @@ class Engine:
         if not ended:
             log.error("the trading thread did not end in time; its lease expires by itself")
         running.inbox.refuse(*KINDS)
+        running.steps.stop(max(ends_at - time.monotonic() - 1, 0.5))
         running.stops.stop()
         supervisor.ask_to_stop()
         running.leadership.wake()

@@ -9,6 +9,7 @@ trader feeds it bars, order events and the time. Research's account does the sam
 import logging
 import time
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from decimal import Decimal
 from typing import Final
 
@@ -21,6 +22,7 @@ from torghut_runtime.engine.dispatcher import Dispatcher, collar_price, intent_o
 from torghut_runtime.engine.driver import StrategyDriver, Verdict, position_vector
 from torghut_runtime.engine.entry_draft import EntryDraft, cap_of, slot_of, time_in_force, wish_of
 from torghut_runtime.engine.market_view import DailyVolumes, PriceSnapshot, as_decimal, price_of
+from torghut_runtime.engine.recording import Recorder
 from torghut_runtime.engine.stance import Stance
 from torghut_runtime.engine.stops import EmergencyStop, Vitals
 from torghut_runtime.engine.strategy_blocks import StrategyBlocks
@@ -73,6 +75,7 @@ class Trader:
         stance: Stance,
         clock: Clock,
         refusals: Refusals = lambda _strategy_id, _symbol: (),
+        recorder: Recorder | None = None,
         blocks: StrategyBlocks | None = None,
     ) -> None:
         self.driver = driver
@@ -91,6 +94,8 @@ class Trader:
         self._digests: dict[str, str] = {}
         self._warmed: set[tuple[str, str]] = set()
         self.use(driver)
+        self._recorder = recorder
+        self._records_full = False
         self._calendar = TradingCalendar()
         self._volumes = DailyVolumes()
         self._circuit = StrategyCircuit(
@@ -131,6 +136,9 @@ class Trader:
         """
         self.metrics.bars_taken(waited)
         now = self._clock.now()
+        if self._recorder is not None and self._recorder.is_full != self._records_full:
+            self._records_full = not self._records_full
+            self.stance.set(backpressure=self._records_full)
         for bar in bars:
             if bar.session is not None:
                 self.account.begin(bar.session)
@@ -146,9 +154,19 @@ class Trader:
             for strategy in self.driver.strategies:
                 if strategy.entry.base_timeframe == bar.timeframe:
                     self.portfolio.bar_passed((strategy.entry.strategy_id, bar.symbol))
-            verdicts = self.driver.push(bar, self.seconds_to_close(bar), self._position)
-            self._act(bar, verdicts)
+            self._judge(bar, now)
         self.metrics.bars_done()
+
+    def _judge(self, bar: Bar, now: datetime) -> None:
+        """Ask the strategies about a bar, record what they say and act on it."""
+        seconds_to_close = self.seconds_to_close(bar)
+        verdicts = self.driver.push(bar, seconds_to_close, self._position)
+        if self._recorder is None:
+            self._act(bar, verdicts)
+            return
+        account, price = self.account.document(), self._prices[bar.symbol]
+        with self._recorder.steps(verdicts, seconds_to_close, account, price, now):
+            self._act(bar, verdicts)
 
     def warm_up(self, bars: Sequence[Bar]) -> None:
         """Take all the history of one symbol and timeframe, in order of time, and decide nothing.
@@ -416,13 +434,6 @@ class Trader:
         self.metrics.decided()
         for code in reasons:
             self.metrics.rejected(code)
-        portfolio = self.portfolio
-        account = {
-            "equity": portfolio.equity,
-            "cash": portfolio.cash,
-            "gross_exposure": portfolio.gross,
-            "net_exposure": portfolio.net,
-        }
         decision = decision_of(
             verdict,
             account_label=self._label,
@@ -431,10 +442,11 @@ class Trader:
             reason=reason,
             reasons=reasons,
             price=price,
-            account=account,
+            account=self.account.document(),
             sized=sized,
             target_qty=target_qty,
             terms=terms,
+            step=None if self._recorder is None else self._recorder.of(verdict),
         )
         tell_decision(logger, decision, reasons)
         return decision
