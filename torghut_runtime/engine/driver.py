@@ -21,6 +21,9 @@ from torghut_runtime.strategies.registry import BoundStrategy
 PositionOf = Callable[[BoundStrategy, Bar], Vector]
 """The position vector (:data:`~torghut_runtime.strategies.contract.POSITION`) of a strategy in a bar's symbol."""
 
+Observe = Callable[[Bar, Vector], None]
+"""Is told every bar with its feature row, before any strategy; must neither keep nor change the row."""
+
 _FEATURE_AT = {name: index for index, name in enumerate(FEATURES)}
 _FLAT = np.zeros(len(POSITION))
 
@@ -60,7 +63,8 @@ class Verdict:
 class StrategyDriver:
     """Feeds bars to strategies in order of (priority, strategy_id); keeps features and memories per symbol."""
 
-    def __init__(self, strategies: Sequence[BoundStrategy]) -> None:
+    def __init__(self, strategies: Sequence[BoundStrategy], observe: Observe | None = None) -> None:
+        self._observe = observe
         self.strategies = sorted(strategies, key=lambda each: (each.entry.priority, each.entry.strategy_id))
         self._columns = [
             np.array([_FEATURE_AT[name] for name in each.feature_columns], dtype=np.int64) for each in self.strategies
@@ -76,7 +80,7 @@ class StrategyDriver:
         """
         shown: dict[tuple[int, str], deque[tuple[Vector, float]]] = {}
         for bar, seconds_to_close in bars:
-            row = self._stream.push(bar)
+            row = self._row(bar)
             for index, features in self._concerned(bar, row):
                 if self.strategies[index].warmup_bars:
                     key = (index, bar.symbol)
@@ -93,13 +97,26 @@ class StrategyDriver:
         A strategy is concerned by bars of its timeframe and symbols that have every feature it requires.
         """
         verdicts: list[Verdict] = []
-        for index, features in self._concerned(bar, self._stream.push(bar)):
+        for index, features in self._concerned(bar, self._row(bar)):
             strategy = self.strategies[index]
             position = position_of(strategy, bar)
             memory = self._memory(index, bar.symbol).copy()
             code, out = self._decide(index, bar.symbol, features, position, seconds_to_close)
             verdicts.append(Verdict(strategy, bar, features, position, memory, code, out))
         return verdicts
+
+    def forget(self, symbol: str, timeframe: str) -> None:
+        """Begin anew with a symbol and timeframe: its history is about to be fed again."""
+        self._stream.forget(symbol, timeframe)
+        for index, strategy in enumerate(self.strategies):
+            if strategy.entry.base_timeframe == timeframe:
+                self._memories.pop((index, symbol), None)
+
+    def _row(self, bar: Bar) -> Vector:
+        row = self._stream.push(bar)
+        if self._observe is not None:
+            self._observe(bar, row)
+        return row
 
     def _concerned(self, bar: Bar, row: Vector) -> Iterable[tuple[int, Vector]]:
         if bar.session is None:
