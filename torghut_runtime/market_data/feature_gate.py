@@ -47,7 +47,6 @@ class _Series:
     rows: deque[_Row] = field(default_factory=lambda: deque[_Row](maxlen=WINDOW))
     seen: int = 0
     newest: datetime | None = None
-    repeats: int = 0
 
 
 @dataclass(frozen=True)
@@ -108,23 +107,21 @@ class FeatureGate:
         for key in [each for each in self._series if each[0] == symbol]:
             del self._series[key]
 
-    def repeated(self, symbol: str, count: int) -> None:
-        """The stream brought so many of the symbol's last bars again."""
-        for (name, _), series in self._series.items():
-            if name == symbol:
-                series.repeats = count
+    def reasons(self, symbol: str, timeframe: str, now: datetime, repeats: int = 0) -> tuple[str, ...]:
+        """Why the symbol may not be entered; empty when it may. A symbol without a bar is stale.
 
-    def reasons(self, symbol: str, timeframe: str, now: datetime) -> tuple[str, ...]:
-        """Why the symbol may not be entered; empty when it may. A symbol without a bar is stale."""
+        ``repeats``: how many of its last bars the source told twice, which the sequence does not show any more.
+        """
         series = self._series.get((symbol, timeframe))
         if series is None or series.newest is None:
+            self._rejections += 1
             return (STALE,)
         rows = series.rows
         null_rate = sum(bool(row.missing) for row in rows) / len(rows)
         failing = {
             SCHEMA: any(row.malformed for row in rows),
             NULLS: null_rate > self._settings.max_required_null_rate,
-            DUPLICATES: _duplicate_ratio(series) > self._settings.max_duplicate_ratio,
+            DUPLICATES: _duplicate_ratio(series, repeats) > self._settings.max_duplicate_ratio,
             ORDER: any(row.backward for row in rows),
             STALE: self._age_ms(symbol, timeframe, series.newest, now) > self._settings.max_staleness_ms,
         }
@@ -153,8 +150,8 @@ class FeatureGate:
         return (now - newest).total_seconds() * 1000.0
 
 
-def _duplicate_ratio(series: _Series) -> float:
-    return (sum(row.repeated for row in series.rows) + series.repeats) / WINDOW
+def _duplicate_ratio(series: _Series, repeats: int = 0) -> float:
+    return (sum(row.repeated for row in series.rows) + repeats) / WINDOW
 
 
 def _is_bar(bar: Bar) -> bool:

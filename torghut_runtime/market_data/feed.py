@@ -85,7 +85,8 @@ class FeedSnapshot:
     """What can be seen of the feed; a copy.
 
     ``last_bars``: close of the last bar handed on per symbol and timeframe. ``lag_seconds``: how long the next bar of a
-    timeframe is overdue, of the symbol that is least behind; ``staleness_seconds``: the same per symbol.
+    timeframe is overdue, of the symbol that is least behind; ``staleness_seconds``: the same per symbol. What was
+    overdue before the start does not count.
     """
 
     connected: bool
@@ -151,6 +152,7 @@ class MarketFeed:
         self._connected_at: datetime | None = None
         self._heard_at: datetime | None = None
         self._warm = False
+        self._since_start = clock.now()
         self._connections = self._mute_sockets = self._unreadable = self._fill_failures = 0
         self._detail = "not started"
         self._cursor_ahead: tuple[Key, ...] = ()
@@ -183,6 +185,20 @@ class MarketFeed:
         """Follow other symbols or timeframes: what is new is warmed up, and so are the symbols of ``anew``."""
         self._inbox.put(_Change(subscriptions, frozenset(anew)))
 
+    def repeats(self, symbol: str) -> int:
+        """How many of the last 120 minutes that the stream brought of a symbol it had brought before."""
+        return self._assembler.repeats(symbol)
+
+    @property
+    def subscriptions(self) -> Subscriptions:
+        """What is followed."""
+        return self._subscriptions
+
+    @property
+    def history(self) -> History:
+        """The client of history, for whoever needs more of it."""
+        return self._history
+
     def snapshot(self) -> FeedSnapshot:
         """What can be seen now."""
         now = self._clock.now()
@@ -194,7 +210,7 @@ class MarketFeed:
         for (symbol, timeframe), last in last_bars.items():
             if timeframe not in wanted.get(symbol, ()):
                 continue
-            seconds = lag_seconds(last, timeframe, now, self._hours_of(symbol))
+            seconds = lag_seconds(max(last, self._since_start), timeframe, now, self._hours_of(symbol))
             lags[timeframe] = min(seconds, lags.get(timeframe, math.inf))
             stale[symbol] = max(seconds, stale.get(symbol, 0.0))
         return FeedSnapshot(

@@ -11,7 +11,6 @@ from typing import Final
 
 from torghut_runtime.compiled import Vector
 from torghut_runtime.engine.market_view import (
-    ADV_SESSIONS,
     QUOTE_MAX_AGE,
     PriceSnapshot,
     SymbolFacts,
@@ -56,6 +55,7 @@ class LiveMarket:
         gate: FeatureGate,
         assets: AssetBook,
         calendar: CalendarGuard,
+        repeats: Callable[[str], int] = lambda _: 0,
         is_frozen: Callable[[str], bool] = lambda _: False,
         daily_volumes: Mapping[str, float] | None = None,
     ) -> None:
@@ -68,14 +68,17 @@ class LiveMarket:
             gate: quality of features; told every bar through :meth:`observe`.
             assets: what the broker allows.
             calendar: whether broker and calendar agree.
+            repeats: how many of a symbol's last minutes came twice, see :meth:`MarketFeed.repeats`.
             is_frozen: whether a symbol's position is in dispute.
-            daily_volumes: mean daily shares of 20 sessions, see :func:`average_volumes`.
+            daily_volumes: mean daily shares of 20 sessions, see ``average_volumes`` in
+                :mod:`torghut_runtime.market_data.warm_up`; may be set anew at any time.
         """
         self._board = board
         self._universe = universe
         self._gate = gate
         self._assets = assets
         self._calendar = calendar
+        self._repeats = repeats
         self._is_frozen = is_frozen
         self._lookback = timedelta(minutes=settings.data.price_lookback_minutes)
         self._closes: dict[str, tuple[datetime, float]] = {}
@@ -115,19 +118,13 @@ class LiveMarket:
             allowed=is_allowed(symbol, strategy.entry.universe_symbols, self._universe.view.symbols),
             tradable=asset.tradable,
             shortable=asset.shortable,
-            quality=tuple(f"feature_quality:{each}" for each in self._gate.reasons(symbol, bar.timeframe, now)),
+            quality=tuple(
+                f"feature_quality:{each}"
+                for each in self._gate.reasons(symbol, bar.timeframe, now, self._repeats(symbol))
+            ),
         )
 
     def average_daily_volume(self, symbol: str) -> Decimal | None:
         """Mean daily shares of the last 20 sessions."""
         volume = self.daily_volumes.get(symbol)
         return None if volume is None else as_decimal(volume)
-
-
-def average_volumes(bars: Mapping[str, list[Bar]]) -> dict[str, float]:
-    """Mean daily shares of the last 20 daily bars of each symbol that has so many."""
-    return {
-        symbol: sum(bar.volume for bar in daily[-ADV_SESSIONS:]) / ADV_SESSIONS
-        for symbol, daily in bars.items()
-        if len(daily) >= ADV_SESSIONS
-    }
