@@ -101,7 +101,7 @@ class MarketWorld:
         )
         self.trader = Trader(
             settings=self.settings,
-            driver=StrategyDriver(strategies, self.market.observe),
+            driver=StrategyDriver(strategies, observe=self.market.observe),
             account=AccountView(account, tracker, self.broker.settings.multiplier),
             manager=manager,
             journal=self.journal,

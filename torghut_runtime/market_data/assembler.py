@@ -30,6 +30,7 @@ LATE_AFTER: Final = timedelta(seconds=10)
 """A minute that the stream brings later than this is late."""
 REPEATS_WINDOW: Final = 120
 """Over so many arrivals of a symbol its repeated minutes are counted."""
+_PATIENCE: Final = timedelta(seconds=15)
 _RETRIES: Final = (1.0, 2.0, 4.0, 8.0, 15.0)
 
 Annotate = Callable[[Bar], Bar]
@@ -148,8 +149,22 @@ class Assembler:
         series.waiting[minute.opens_at] = minute
         return self._drained([series], now)
 
-    def answer(self, request: FillRequest, minutes: Sequence[Minute], asked_at: datetime) -> list[ClosedBars]:
-        """What a source of history has of the minutes asked for; ``asked_at``: when it was asked."""
+    def answer(
+        self,
+        request: FillRequest,
+        minutes: Sequence[Minute],
+        asked_at: datetime,
+        source_time: datetime | None = None,
+    ) -> list[ClosedBars]:
+        """What a source of history has of the minutes asked for.
+
+        Args:
+            request: as :meth:`missing` gave it.
+            minutes: what the source has.
+            asked_at: when it was asked.
+            source_time: the newest time that the source has told of anything. Only what lies before it can be known to
+                be missing: our clock may be wrong.
+        """
         series = self._series.get(request.symbol)
         if series is None or series.asked != request:
             return []
@@ -162,9 +177,10 @@ class Assembler:
         passed = [opens_at for opens_at in series.waiting if opens_at >= request.end]
         if passed or (series.seen is not None and series.seen >= request.end):
             series.settled = max(series.settled, request.end)
-        series.settled = max(series.settled, min(request.end, asked_at - SETTLE_AFTER))
+        known_by = asked_at if source_time is None else min(asked_at, source_time)
+        series.settled = max(series.settled, min(request.end, known_by - SETTLE_AFTER))
         if series.settled < request.end:
-            series.ask_again_at = min(request.end, asked_at) + SETTLE_AFTER
+            series.ask_again_at = max(min(request.end, asked_at) + SETTLE_AFTER, asked_at + _PATIENCE)
         return self._drained([series], asked_at)
 
     def fail(self, request: FillRequest, now: datetime) -> list[ClosedBars]:

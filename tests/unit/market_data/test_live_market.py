@@ -2,6 +2,8 @@
 
 from datetime import date, timedelta
 from decimal import Decimal
+from pathlib import Path
+from typing import Any
 
 import pytest
 from engine_world import timed
@@ -11,7 +13,7 @@ from torghut_runtime.market.aggregation import BACKFILL
 from torghut_runtime.market_data.wire import Quote, Trade
 
 
-def snapshot(world: MarketWorld) -> dict[str, object]:
+def snapshot(world: MarketWorld) -> dict[str, Any]:
     decision = next(iter(world.journal.decisions.values()))
     return decision.detail["params"]["price_snapshot"]
 
@@ -44,9 +46,8 @@ def test_the_reference_price_is_quote_then_trade_then_close(
 
 
 def test_a_close_that_is_too_old_is_a_stale_price() -> None:
-    environment = {"BAR_MAX_AGE_SECONDS": "3600", "FEATURE_MAX_STALENESS_MS": "3600000"}
     for after, reasons in ((300.0, []), (300.1, ["price_stale"])):
-        world = MarketWorld(timed(), **environment)
+        world = MarketWorld(timed(), BAR_MAX_AGE_SECONDS="3600", FEATURE_MAX_STALENESS_MS="3600000")
         world.decide(minute_bar(0), after=after)
         assert world.refusals == [reasons]
 
@@ -151,12 +152,16 @@ def test_an_old_bar_of_history_decides_no_exit_and_the_next_bar_does() -> None:
     assert [intent.is_exit for intent in fresh.intents] == [False, True]
 
 
-def test_an_empty_universe_lets_positions_leave() -> None:
-    world = MarketWorld(timed(exit_at=2), STATIC_SYMBOLS="")
-    world.decide(minute_bar(0))
-    assert world.refusals == [["symbol_not_allowed"]]
-    allowed = MarketWorld(timed(exit_at=2))
-    allowed.decide(minute_bar(0))
-    allowed.universe._symbols = frozenset()
-    allowed.decide(minute_bar(1))
-    assert [intent.is_exit for intent in allowed.intents] == [False, True]
+def test_an_empty_universe_lets_positions_leave(tmp_path: Path) -> None:
+    path = tmp_path / "universe.json"
+    path.write_text('["AAPL"]')
+    world = MarketWorld(
+        timed(exit_at=3, until=2), UNIVERSE_SOURCE="file", UNIVERSE_PATH=str(path), UNIVERSE_CACHE_SECONDS="60"
+    )
+    world.decide(minute_bar(0), minute_bar(0, "MSFT"))
+    path.write_text("[]")
+    world.decide(minute_bar(1), minute_bar(1, "MSFT"))
+    world.universe.refresh()
+    world.decide(minute_bar(2), minute_bar(2, "MSFT"))
+    assert world.refusals[:2] == [[], ["symbol_not_allowed"]]
+    assert [(intent.terms.symbol, intent.is_exit) for intent in world.intents] == [("AAPL", False), ("AAPL", True)]
