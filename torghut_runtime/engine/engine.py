@@ -17,7 +17,6 @@ from typing import Any, Final
 from torghut_runtime.broker.alpaca import AlpacaReader, AlpacaWriter
 from torghut_runtime.broker.simulator.server.pacing import Pace
 from torghut_runtime.clock import Clock, SystemClock
-from torghut_runtime.engine.bar_source import Emit, StreamedBars, Wanted, features_of
 from torghut_runtime.engine.core import Outside
 from torghut_runtime.engine.embedded_simulator import EmbeddedSimulator, needs_one
 from torghut_runtime.engine.flag_source import EnvironmentFlags, FlagSource
@@ -25,7 +24,7 @@ from torghut_runtime.engine.heartbeat import Heartbeat
 from torghut_runtime.engine.inbox import KINDS, Inbox
 from torghut_runtime.engine.leadership import MARGIN_SECONDS, RENEW_SECONDS, Leadership
 from torghut_runtime.engine.live_catalog import Features, LiveCatalog, Provenance, without_attestations
-from torghut_runtime.engine.market_link import BarFeed, MarketLink
+from torghut_runtime.engine.market_system import MarketSystem, features_of
 from torghut_runtime.engine.metrics import TradingMetrics
 from torghut_runtime.engine.operations import EngineOperations
 from torghut_runtime.engine.probe import Probe
@@ -41,6 +40,7 @@ from torghut_runtime.engine.surface import Component, Dependency, Role
 from torghut_runtime.engine.trade_updates import TradeUpdates
 from torghut_runtime.engine.trading_loop import LEASE, NOT_RECONCILED, Item, Surroundings, TradingLoop
 from torghut_runtime.engine.watchdog import LIMIT_SECONDS, LOOP_STALLED, Watchdog, end_process
+from torghut_runtime.market_data.closed_bars import ClosedBars
 from torghut_runtime.orders.firewall import Firewall
 from torghut_runtime.orders.rate_limit import RequestBudget
 from torghut_runtime.risk.limits import Gate
@@ -58,8 +58,6 @@ WATCHDOG: Final = "watchdog"
 STOP_SECONDS: Final = 8.0
 _PUBLISH_SECONDS: Final = 0.1
 
-MakeBars = Callable[[TradingSettings, Wanted, Clock, Emit], BarFeed]
-
 
 @dataclass(frozen=True)
 class EngineOptions:
@@ -67,7 +65,6 @@ class EngineOptions:
 
     registry: StrategyRegistry | None = None
     provenance: Provenance | None = None
-    bars: MakeBars = StreamedBars
     features: Features = features_of
     lease_ttl: timedelta = TTL
     renew_seconds: float = RENEW_SECONDS
@@ -89,7 +86,7 @@ class _Running:
     firewall: Firewall
     loop: TradingLoop
     updates: TradeUpdates
-    market: MarketLink
+    market: MarketSystem
     catalog: LiveCatalog
     inbox: Inbox[Item]
     stance: Stance
@@ -214,9 +211,11 @@ class Engine:
         updates = TradeUpdates(
             settings, trading, lambda value: inbox.put("order_updates", value), lambda: loop.reconcile_soon()
         )
-        market = MarketLink(
-            lambda wanted: options.bars(trading, wanted, clock, lambda closed: inbox.put("bars", closed))
-        )
+
+        def emit(closed: ClosedBars) -> None:
+            inbox.put("bars", closed)
+
+        market = MarketSystem(trading, clock, AlpacaReader(trading.broker, url), emit, self.metrics)
         provenance = options.provenance or without_attestations(required=trading.require_provenance)
         catalog = LiveCatalog(trading.strategies, options.features, clock, provenance, registry=options.registry)
         loop = TradingLoop(
@@ -239,6 +238,7 @@ class Engine:
             ("lease", leadership.run),
             ("trade_updates", updates.run),
             ("market_data", market.run),
+            ("market_facts", market.ask),
             ("reconciler", reconciler.run),
             ("catalog", catalog.run),
             ("probe", probe.run),
@@ -428,7 +428,7 @@ class Engine:
             running.catalog,
             loop.core,
             role=self.role,
-            sections=self.sections,
+            sections={"signal_continuity": running.market.continuity_document, **self.sections},
             queues=queues,
             counts=loop.counts,
         )
