@@ -6,7 +6,7 @@ What was read is handed over as a whole; the comparison then reads it as it woul
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final
 
 from torghut_runtime.broker.protocol import BrokerError, BrokerReader, Document
 from torghut_runtime.engine.heartbeat import Heartbeat
@@ -24,6 +24,7 @@ class BrokerAnswers:
     held: list[Document]
     since: list[Document]
     now_open: list[Document]
+    moved: list[Document]
     reader: BrokerReader = field(repr=False)
 
     def account(self) -> Document:
@@ -43,9 +44,9 @@ class BrokerAnswers:
         """All open orders."""
         return self.now_open
 
-    def transfers(self, *args: Any, **named: Any) -> Any:
-        """Asked now: deposits and withdrawals."""
-        return self.reader.transfers(*args, **named)
+    def transfers(self) -> list[Document]:
+        """Every deposit and withdrawal."""
+        return self.moved
 
     def order_by_client_id(self, client_order_id: str) -> Document | None:
         """Asked now: the order of a client order id."""
@@ -88,4 +89,4 @@ class Reconciler:
         positions = reader.positions()
         account = reader.account()
         orders, now_open = reader.orders(after=after), reader.open_orders()
-        return BrokerAnswers(seen, account, positions, orders, now_open, reader)
+        return BrokerAnswers(seen, account, positions, orders, now_open, reader.transfers(), reader)
