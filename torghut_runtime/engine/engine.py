@@ -7,6 +7,7 @@ waits for database or broker, so that it is seen whatever is down.
 import logging
 import os
 import socket
+import threading
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
@@ -348,6 +349,17 @@ class Engine:
         for name, beat in self._heartbeats.items():
             parts.setdefault(name, Component(beat.age, "ok" if beat.age <= STALE_SECONDS else "stale"))
         return parts
+
+    @property
+    def counts(self) -> Mapping[str, int]:
+        """What the trading thread has taken since the start: bars that were judged, order updates."""
+        return {} if self._running is None else self._running.loop.counts
+
+    def settle(self, seconds: float) -> bool:
+        """Wait until the trading thread has ended what it is doing now; False when it does not in time."""
+        done = threading.Event()
+        running = self._running
+        return running is not None and running.loop.command(done.set) and done.wait(seconds)
 
     @property
     def operations(self) -> EngineOperations:

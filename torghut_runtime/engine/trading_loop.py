@@ -103,6 +103,7 @@ class TradingLoop:
         self._stance = parts.outside.stance
         self._seen = 0
         self._bars_taken = 0
+        self._bars_judged = 0
         self._warm_after: int | None = None
         self._evaluate_ns = 0
         self._reconcile_ns = 0
@@ -138,7 +139,12 @@ class TradingLoop:
     @property
     def counts(self) -> dict[str, int]:
         """What was taken since the process began."""
-        return {"order_updates_taken": self._seen, "bar_batches_taken": self._bars_taken}
+        return {
+            "order_updates_taken": self._seen,
+            "bar_batches_taken": self._bars_taken,
+            "bars_judged": self._bars_judged,
+            "orders_queued": 0 if self.core is None or self.core.trader is None else self.core.trader.dispatcher.queued,
+        }
 
     def command(self, call: Command) -> bool:
         """Have something done in this thread; from any thread. False once the engine ends."""
@@ -299,6 +305,7 @@ class TradingLoop:
             trader.on_time()
             trader.on_bars(bars)
             self.progress.last_run_at = self._clock.now()
+            self._bars_judged += len(bars)
 
     def _hear_clock(self, moment: datetime) -> None:
         """A bar that has closed is the simulator's time, too, and may come before the next time that is asked for."""
