@@ -252,7 +252,7 @@ def _play(tape: Tape, start: int, simulator: RunningSimulator, engine: Engine, f
         answer = requests.post(f"{simulator.url}/sim/step", json={"events": len(bars)}, timeout=60)
         answer.raise_for_status()
         played += len(bars)
-        _until(lambda done=played: engine.counts["bars_judged"] >= done, engine)
+        _until(lambda done=played: engine.counts["bars_taken"] >= done, engine)
         _until(lambda: engine.counts["order_updates_taken"] >= frames.sent, engine)
         told(played, len(ahead))
     return played

@@ -18,7 +18,6 @@ from typing import Any, Final
 from torghut_runtime.broker.alpaca import AlpacaReader, AlpacaWriter
 from torghut_runtime.broker.simulator.server.pacing import Pace
 from torghut_runtime.clock import Clock, SystemClock
-from torghut_runtime.engine.bar_source import Emit, StreamedBars, Wanted, features_of
 from torghut_runtime.engine.core import Outside
 from torghut_runtime.engine.embedded_simulator import EmbeddedSimulator, needs_one
 from torghut_runtime.engine.flag_source import EnvironmentFlags, FlagSource
@@ -26,7 +25,7 @@ from torghut_runtime.engine.heartbeat import Heartbeat
 from torghut_runtime.engine.inbox import KINDS, Inbox
 from torghut_runtime.engine.leadership import MARGIN_SECONDS, RENEW_SECONDS, Leadership
 from torghut_runtime.engine.live_catalog import Features, LiveCatalog, Provenance, without_attestations
-from torghut_runtime.engine.market_link import BarFeed, MarketLink
+from torghut_runtime.engine.market_system import MarketSystem, features_of
 from torghut_runtime.engine.metrics import TradingMetrics
 from torghut_runtime.engine.operations import EngineOperations
 from torghut_runtime.engine.probe import Probe
@@ -40,8 +39,9 @@ from torghut_runtime.engine.stop_system import StopSystem
 from torghut_runtime.engine.supervisor import STALE_SECONDS, Supervisor
 from torghut_runtime.engine.surface import Component, Dependency, Role
 from torghut_runtime.engine.trade_updates import TradeUpdates
-from torghut_runtime.engine.trading_loop import Item, Surroundings, TradingLoop
+from torghut_runtime.engine.trading_loop import LEASE, NOT_RECONCILED, Item, Surroundings, TradingLoop
 from torghut_runtime.engine.watchdog import LIMIT_SECONDS, LOOP_STALLED, Watchdog, end_process
+from torghut_runtime.market_data.closed_bars import ClosedBars
 from torghut_runtime.orders.firewall import Firewall
 from torghut_runtime.orders.rate_limit import RequestBudget
 from torghut_runtime.risk.limits import Gate
@@ -59,8 +59,6 @@ WATCHDOG: Final = "watchdog"
 STOP_SECONDS: Final = 8.0
 _PUBLISH_SECONDS: Final = 0.1
 
-MakeBars = Callable[[TradingSettings, Wanted, Clock, Emit], BarFeed]
-
 
 @dataclass(frozen=True)
 class EngineOptions:
@@ -68,7 +66,6 @@ class EngineOptions:
 
     registry: StrategyRegistry | None = None
     provenance: Provenance | None = None
-    bars: MakeBars = StreamedBars
     features: Features = features_of
     lease_ttl: timedelta = TTL
     renew_seconds: float = RENEW_SECONDS
@@ -90,7 +87,7 @@ class _Running:
     firewall: Firewall
     loop: TradingLoop
     updates: TradeUpdates
-    market: MarketLink
+    market: MarketSystem
     catalog: LiveCatalog
     inbox: Inbox[Item]
     stance: Stance
@@ -215,9 +212,11 @@ class Engine:
         updates = TradeUpdates(
             settings, trading, lambda value: inbox.put("order_updates", value), lambda: loop.reconcile_soon()
         )
-        market = MarketLink(
-            lambda wanted: options.bars(trading, wanted, clock, lambda closed: inbox.put("bars", closed))
-        )
+
+        def emit(closed: ClosedBars) -> None:
+            inbox.put("bars", closed)
+
+        market = MarketSystem(trading, clock, AlpacaReader(trading.broker, url), emit, self.metrics)
         provenance = options.provenance or without_attestations(required=trading.require_provenance)
         catalog = LiveCatalog(trading.strategies, options.features, clock, provenance, registry=options.registry)
         loop = TradingLoop(
@@ -240,6 +239,7 @@ class Engine:
             ("lease", leadership.run),
             ("trade_updates", updates.run),
             ("market_data", market.run),
+            ("market_facts", market.ask),
             ("reconciler", reconciler.run),
             ("catalog", catalog.run),
             ("probe", probe.run),
@@ -271,6 +271,11 @@ class Engine:
     def watch(self, name: str, heartbeat: Heartbeat) -> None:
         """Have the watchdog look at something of the process that is not the engine's: its event loop."""
         self._heartbeats[name] = heartbeat
+
+    def in_trading_thread(self, call: Callable[[], None]) -> bool:
+        """Have something done by the trading thread, from any other; False where the engine has ended."""
+        assert self._running is not None
+        return self._running.inbox.put("commands", call)
 
     def close_gate(self) -> None:
         """From now on nothing is submitted; the process is about to end."""
@@ -410,7 +415,8 @@ class Engine:
         if not running.probe.broker.ok:
             reasons.append("broker_unavailable")
         waiting = running.loop.progress.waiting
-        reasons.extend(each for each in waiting if each != "lease")
+        standby = running.leadership.lease is None
+        reasons.extend(NOT_RECONCILED if each == LEASE else each for each in waiting if each != LEASE or not standby)
         reasons.extend(running.updates.feed_reasons())
         if running.stops.account.fault is not None:
             reasons.append("account_mismatch")
@@ -434,7 +440,7 @@ class Engine:
             running.catalog,
             loop.core,
             role=self.role,
-            sections=self.sections,
+            sections={"signal_continuity": running.market.continuity_document, **self.sections},
             queues=queues,
             counts=loop.counts,
         )

@@ -6,7 +6,7 @@ What was read is handed over as a whole; the comparison then reads it as it woul
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 from torghut_runtime.broker.protocol import BrokerError, BrokerReader, Document
 from torghut_runtime.engine.heartbeat import Heartbeat
@@ -42,6 +42,10 @@ class BrokerAnswers:
     def open_orders(self) -> list[Document]:
         """All open orders."""
         return self.now_open
+
+    def transfers(self, *args: Any, **named: Any) -> Any:
+        """Asked now: deposits and withdrawals."""
+        return self.reader.transfers(*args, **named)
 
     def order_by_client_id(self, client_order_id: str) -> Document | None:
         """Asked now: the order of a client order id."""
