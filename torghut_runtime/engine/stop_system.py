@@ -20,11 +20,8 @@ from torghut_runtime.engine.stance import Cause, Stance
 from torghut_runtime.engine.state_keeper import StateKeeper
 from torghut_runtime.engine.strategy_blocks import StrategyBlocks
 from torghut_runtime.orders.firewall import Firewall
-from torghut_runtime.risk.baselines import Baselines
 from torghut_runtime.risk.live_gate import LiveApproval, LiveFlags, LivePolicy, live_gate, live_gate_reason
 from torghut_runtime.risk.trading_state import ACTIVE, HALTED, TradingState
-from torghut_runtime.storage.baselines import read_baselines, save_baselines
-from torghut_runtime.storage.database import connect
 from torghut_runtime.storage.incidents import extend_incidents
 from torghut_runtime.storage.lease import Lease
 from torghut_runtime.storage.strategy_blocks import StrategyBlock
@@ -50,9 +47,7 @@ class StopSystem:
         self.halting: Future[CancelReport] | None = None
         """The cancel-all that entering HALTED began, of the last time."""
         self.account_label = settings.mode.account_label
-        self._database = database
         self._settings = settings
-        self._baselines: Baselines | None = None
         self._cancels = CancelReport(0, 0)
         self.stance = stance
         self.firewall = firewall
@@ -112,22 +107,6 @@ class StopSystem:
         if reason is not None:
             self.stance.latch(reason, self.clock.now(), detail={"inputs": {"missing": missing}})
         return missing
-
-    def stored_baselines(self) -> Baselines | None:
-        """What losses were measured against by the process before.
-
-        Raises:
-            StoreUnavailableError: the database does not answer.
-        """
-        with connect(self._database) as connection:
-            return read_baselines(connection, self.account_label)
-
-    def store_baselines(self, baselines: Baselines | None) -> None:
-        """Have the baselines written if they have changed: whoever evaluates hands them over each time."""
-        if baselines is None or baselines == self._baselines:
-            return
-        self._baselines = baselines
-        self.keeper.later("baselines", lambda connection: save_baselines(connection, self.account_label, baselines))
 
     def _changed(self, before: TradingState, after: TradingState, cause: Cause) -> None:
         del cause
