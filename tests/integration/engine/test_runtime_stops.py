@@ -311,3 +311,56 @@ def test_records_are_written_again_and_again_and_grow_old_when_nobody_writes_the
 def test_nothing_is_recorded_while_nothing_is_known(world: StopWorld) -> None:
     assert not ControlRecorder(world.stops.keeper, lambda: None, world.clock).record()
     assert world.rows("SELECT 1 FROM control_records") == []
+
+
+# The emergency stop on record -----------------------------------------------------------------------------------------
+
+LAG = "signal_lag_exceeded:7"
+
+
+def evaluated(world: StopWorld, *found: str) -> None:
+    world.stance.evaluate(found, world.clock.now(), 1, {"inputs": {"continuity": list(found)}, "limits": {"lag": 5}})
+
+
+def test_a_stop_that_reduces_is_one_incident_that_closes_by_itself_and_freezes_nothing(world: StopWorld) -> None:
+    evaluated(world, LAG)
+    evaluated(world, LAG, "broker_failure_streak_exceeded:5")
+    assert world.stops.keeper.flush(30).durable
+    (incident,) = world.rows("SELECT * FROM incidents")
+    assert (incident.opened_by, incident.closed_at) == ("runtime", None)
+    assert incident.detail["limits"] == {"lag": 5}
+    assert [reason["code"] for reason in incident.detail["reasons"]] == [LAG, "broker_failure_streak_exceeded:5"]
+    assert world.rows("SELECT 1 FROM guard_freezes") == []
+    world.desk.resume("ada", "go on", world.stance.trading_state.codes)
+    assert world.rows("SELECT 1 FROM incidents WHERE closed_at IS NULL") == []
+    assert [row.body["to"] for row in world.rows("SELECT body FROM governance_ledger ORDER BY seq")] == [
+        "REDUCING",
+        "REDUCING",
+        "ACTIVE",
+    ]
+
+
+def test_automatic_reasons_clear_on_record_too(world: StopWorld) -> None:
+    evaluated(world, LAG)
+    evaluated(world)
+    assert world.stance.trading_state.state == "ACTIVE"
+    assert world.stops.keeper.flush(30).durable
+    assert [row.state for row in world.rows("SELECT state FROM trading_state")] == ["ACTIVE"]
+    assert world.rows("SELECT 1 FROM incidents WHERE closed_at IS NULL") == []
+
+
+def test_who_has_no_lease_cannot_loosen_what_is_stored(begin: Any) -> None:
+    world = begin(leads=False).restored()
+    evaluated(world, LAG)
+    assert world.stops.keeper.flush(30).durable
+    evaluated(world)
+    until(lambda: world.stance.trading_state.codes == (LAG,))
+    assert [row.state for row in world.rows("SELECT state FROM trading_state")] == ["REDUCING"]
+
+
+def test_cancels_of_entries_join_the_incident(world: StopWorld) -> None:
+    world.rest()
+    world.rest("MSFT")
+    evaluated(world, LAG)
+    until(lambda: world.open_orders() == [])
+    until(lambda: world.rows("SELECT 1 FROM incidents WHERE detail->>'orders_cancelled' = '2'") != [])
