@@ -32,6 +32,7 @@ class AccountView:
         self._transfers = Decimal(0)
         self._sent: deque[tuple[int, str]] = deque()
         self._last_entry: dict[Slot, int] = {}
+        self._shown: tuple[int, Decimal, dict[str, Decimal]] | None = None
 
     def begin(self, session: date) -> None:
         """A bar of this session has come: the first one fixes the equity that the day is measured against."""
@@ -86,6 +87,25 @@ class AccountView:
         self._last_entry[slot] = now_ns
         self._sent.append((now_ns, slot[1]))
 
+    def document(self) -> dict[str, Decimal]:
+        """The account as decisions and recorded steps show it, in currency; the same object while nothing changes."""
+        portfolio = self.portfolio
+        if self._shown is not None and self._shown[:2] == (portfolio.version, portfolio.cash):
+            return self._shown[2]
+        equity, gross = portfolio.equity, portfolio.gross
+        document = {
+            "equity": equity,
+            "cash": portfolio.cash,
+            "buying_power": self._buying_power(equity, gross),
+            "gross_exposure": gross,
+            "net_exposure": portfolio.net,
+        }
+        self._shown = (portfolio.version, portfolio.cash, document)
+        return document
+
+    def _buying_power(self, equity: Decimal, gross: Decimal) -> Decimal:
+        return max(equity * self._multiplier - gross, Decimal(0))
+
     def exposure(self, slot: Slot, side: Side, now_ns: int) -> Exposure:
         """Everything that is taken before one more entry of a strategy in a symbol."""
         portfolio, symbol = self.portfolio, slot[1]
@@ -101,7 +121,7 @@ class AccountView:
             equity=equity,
             opening_equity=self.opening_equity,
             high_water_mark=self.high_water_mark,
-            buying_power=max(equity * self._multiplier - gross, Decimal(0)),
+            buying_power=self._buying_power(equity, gross),
             gross=gross,
             net=portfolio.net,
             symbol_net=portfolio.symbol_net(symbol),
