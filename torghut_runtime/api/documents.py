@@ -26,7 +26,9 @@ def _moment_text(given: object) -> object:
 Number = Annotated[Decimal, PlainSerializer(canonical_value, return_type=str)]
 """A decimal number as text, without trailing zeros."""
 Moment = Annotated[
-    datetime, BeforeValidator(_moment_text), WithJsonSchema({"type": "string", "format": "date-time"}, mode="validation")
+    datetime,
+    BeforeValidator(_moment_text),
+    WithJsonSchema({"type": "string", "format": "date-time"}, mode="validation"),
 ]
 """A time that a client gives."""
 _Row = TypeVar("_Row", bound=BaseModel)

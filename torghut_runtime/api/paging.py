@@ -83,7 +83,11 @@ def page_of(
         rows = connection.execute(scan.limit(limit + 1)).mappings().all()
         return Keys(rows[:limit], _key(rows[limit - 1]) if len(rows) > limit else None)
     looked = scan.limit(LOOK).subquery(table.name)
-    query = sa.select(looked).where(*(each(looked) for each in filtered)).order_by(looked.c.created_at.desc(), looked.c.id.desc())
+    query = (
+        sa.select(looked)
+        .where(*(each(looked) for each in filtered))
+        .order_by(looked.c.created_at.desc(), looked.c.id.desc())
+    )
     rows = connection.execute(query.limit(limit + 1)).mappings().all()
     if len(rows) > limit:
         return Keys(rows[:limit], _key(rows[limit - 1]))

@@ -39,7 +39,7 @@ from torghut_runtime.engine.stop_system import StopSystem
 from torghut_runtime.engine.supervisor import STALE_SECONDS, Supervisor
 from torghut_runtime.engine.surface import Component, Dependency, Role
 from torghut_runtime.engine.trade_updates import TradeUpdates
-from torghut_runtime.engine.trading_loop import Item, Surroundings, TradingLoop
+from torghut_runtime.engine.trading_loop import LEASE, NOT_RECONCILED, Item, Surroundings, TradingLoop
 from torghut_runtime.engine.watchdog import LIMIT_SECONDS, LOOP_STALLED, Watchdog, end_process
 from torghut_runtime.orders.firewall import Firewall
 from torghut_runtime.orders.rate_limit import RequestBudget
@@ -271,6 +271,11 @@ class Engine:
         """Have the watchdog look at something of the process that is not the engine's: its event loop."""
         self._heartbeats[name] = heartbeat
 
+    def in_trading_thread(self, call: Callable[[], None]) -> bool:
+        """Have something done by the trading thread, from any other; False where the engine has ended."""
+        assert self._running is not None
+        return self._running.inbox.put("commands", call)
+
     def close_gate(self) -> None:
         """From now on nothing is submitted; the process is about to end."""
         self._stopping = True
@@ -398,7 +403,8 @@ class Engine:
         if not running.probe.broker.ok:
             reasons.append("broker_unavailable")
         waiting = running.loop.progress.waiting
-        reasons.extend(each for each in waiting if each != "lease")
+        standby = running.leadership.lease is None
+        reasons.extend(NOT_RECONCILED if each == LEASE else each for each in waiting if each != LEASE or not standby)
         reasons.extend(running.updates.feed_reasons())
         if running.stops.account.fault is not None:
             reasons.append("account_mismatch")

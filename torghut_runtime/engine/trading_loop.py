@@ -42,6 +42,9 @@ log = logging.getLogger(__name__)
 
 FIRST_PAUSE: Final = 0.2
 LONGEST_PAUSE: Final = 5.0
+LEASE: Final = "lease"
+"""The phase of a standby, and what it waits for."""
+NOT_RECONCILED: Final = "not_reconciled"
 _STEP_SECONDS: Final = 0.05
 """So often is it looked whether something is due by the clock."""
 _CALL_SECONDS: Final = 30.0
@@ -140,10 +143,6 @@ class TradingLoop:
         """What was taken since the process began."""
         return {"order_updates_taken": self._seen, "bar_batches_taken": self._bars_taken}
 
-    def command(self, call: Command) -> bool:
-        """Have something done in this thread; from any thread. False once the engine ends."""
-        return self._parts.inbox.put("commands", call)
-
     # A term -----------------------------------------------------------------------------------------------------------
 
     def _term(self, beat: Heartbeat, stop: threading.Event) -> None:
@@ -175,7 +174,7 @@ class TradingLoop:
         trader = core.take_up(parts.catalog.current, self._refusals, parts.stops.blocks)
         parts.stops.serve(trader.dispatcher)
         trader.evaluates_bars = False
-        self._at("warming_up", "not_reconciled")
+        self._at("warming_up")
         self._warm_after = None
         parts.market.want(self._wanted(trader))
         self._trade(core, trader, beat, stop)
@@ -188,7 +187,7 @@ class TradingLoop:
             lease = leadership.lease
             if lease is not None and leadership.may_submit:
                 return lease
-            self._at("lease", *(() if leadership.error is None else (DATABASE_UNAVAILABLE,)))
+            self._at(LEASE, LEASE if leadership.error is None else DATABASE_UNAVAILABLE)
             self._serve(beat, _STEP_SECONDS)
         return None
 
@@ -250,7 +249,7 @@ class TradingLoop:
         if self._warm_after is None and market.warm:
             self._warm_after = self._bars_taken + self._parts.inbox.depth("bars")
         if self._warm_after is None or self._bars_taken < self._warm_after:
-            waiting.append("warming_up")
+            waiting.append(NOT_RECONCILED)
         elif not self._stance.gate().reconciled:
             self._stance.set(reconciled=True)
             self._stance.resolve(DATABASE_UNAVAILABLE)
@@ -435,7 +434,7 @@ class TradingLoop:
         self.progress.last_error = {"at": self._clock.now(), "message": message}
 
     def _at(self, phase: str, *waiting: str) -> None:
-        self.progress.phase, self.progress.waiting = phase, waiting or (phase,)
+        self.progress.phase, self.progress.waiting = phase, waiting or (NOT_RECONCILED,)
         self._parts.publish(self)
 
     def _wait(self, reason: str, beat: Heartbeat, stop: threading.Event, seconds: float) -> None:
