@@ -59,7 +59,10 @@ class AccountView:
         self.baselines = None if stored is None else stored.transferred(transfers)
 
     def transferred(self, transfers: Decimal) -> Decimal:
-        """All deposits less withdrawals come to this now: cash and baselines move by what is new of it; tells that."""
+        """All deposits less withdrawals come to this now: the baselines move by what is new of it; tells that.
+
+        The cash itself is the broker's and taken over with it, at the same moment.
+        """
         before = self._transfers if self.baselines is None else self.baselines.transfers
         change = transfers - before
         if not change:
@@ -67,7 +70,6 @@ class AccountView:
         self._transfers = transfers
         self._opening += change
         self._highest += change
-        self.portfolio.transfer(change)
         if self.baselines is not None:
             self.baselines = self.baselines.transferred(transfers)
         return change

