@@ -25,6 +25,7 @@ from torghut_runtime.engine.heartbeat import Heartbeat
 from torghut_runtime.engine.inbox import KINDS, Inbox
 from torghut_runtime.engine.leadership import MARGIN_SECONDS, RENEW_SECONDS, Leadership
 from torghut_runtime.engine.live_catalog import Features, LiveCatalog, Provenance, without_attestations
+from torghut_runtime.engine.loss_baselines import LossBaselines
 from torghut_runtime.engine.market_system import MarketSystem, features_of
 from torghut_runtime.engine.metrics import TradingMetrics
 from torghut_runtime.engine.operations import EngineOperations
@@ -35,6 +36,7 @@ from torghut_runtime.engine.simulated_time import FollowingClock, SimulatorTime
 from torghut_runtime.engine.stance import Stance
 from torghut_runtime.engine.status import empty_status, positions_of, status_of
 from torghut_runtime.engine.step_writer import StepWriter
+from torghut_runtime.engine.stop_duties import StopDuties, reconciled_of
 from torghut_runtime.engine.stop_system import StopSystem
 from torghut_runtime.engine.supervisor import STALE_SECONDS, Supervisor
 from torghut_runtime.engine.surface import Component, Dependency, Role
@@ -94,6 +96,7 @@ class _Running:
     probe: Probe
     clock: Clock
     stops: StopSystem
+    duties: StopDuties
     steps: StepWriter
 
 
@@ -148,6 +151,7 @@ class Engine:
         if isinstance(clock, FollowingClock):
             running.supervisor.add("simulator_time", SimulatorTime(self.trading.broker_url, clock).run)
         running.stops.start()
+        running.duties.start()
         running.steps.start()
         running.supervisor.start()
         running.watchdog.start()
@@ -182,6 +186,7 @@ class Engine:
         )
         reader = AlpacaReader(trading.broker, url)
         writer_of_steps = StepWriter(settings.db_dsn, label, clock)
+        losses = LossBaselines(impatient, stops.keeper, label, stops.reader)
         outside = Outside(
             settings=trading,
             dsn=settings.db_dsn,
@@ -230,9 +235,23 @@ class Engine:
                 reconciler=reconciler,
                 inbox=inbox,
                 stops=stops,
+                losses=losses,
                 publish=self._publish,
             )
         )
+        duties = StopDuties(
+            stops,
+            losses,
+            trading,
+            reconciled=lambda: reconciled_of(loop.progress, clock),
+            feed=updates.feed_reasons,
+        )
+        loop.on_evaluation.append(duties.evaluated)
+        self.sections |= {
+            "live_gate": duties.live_gate_section,
+            "kill_switch": duties.kill_switch_section,
+            "rollback": duties.rollback_section,
+        }
         probe = Probe(impatient, AlpacaReader(trading.broker, url))
         supervisor = Supervisor(lambda name: stance.latch(f"component_failed:{name}", clock.now()))
         for name, body in (
@@ -265,6 +284,7 @@ class Engine:
             probe=probe,
             clock=clock,
             stops=stops,
+            duties=duties,
             steps=writer_of_steps,
         )
 
@@ -296,6 +316,7 @@ class Engine:
             log.error("the trading thread did not end in time; its lease expires by itself")
         running.inbox.refuse(*KINDS)
         running.steps.stop(max(ends_at - time.monotonic() - 1, 0.5))
+        running.duties.stop()
         running.stops.stop()
         supervisor.ask_to_stop()
         running.leadership.wake()
@@ -377,6 +398,7 @@ class Engine:
             inbox=running.inbox,
             core=lambda: running.loop.core,
             strategies=lambda: [each.strategy_id for each in running.catalog.current.strategies],
+            live_gate=lambda: running.duties.standing_against_live,
         )
 
     def dependencies(self) -> Mapping[str, Dependency]:

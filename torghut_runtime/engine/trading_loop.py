@@ -22,6 +22,7 @@ from torghut_runtime.engine.heartbeat import Heartbeat
 from torghut_runtime.engine.inbox import Inbox
 from torghut_runtime.engine.leadership import Leadership
 from torghut_runtime.engine.live_catalog import LiveCatalog
+from torghut_runtime.engine.loss_baselines import LossBaselines
 from torghut_runtime.engine.market_system import MarketSystem
 from torghut_runtime.engine.reconciler import BrokerAnswers, Reconciler
 from torghut_runtime.engine.simulated_time import FollowingClock
@@ -31,6 +32,7 @@ from torghut_runtime.engine.trader import Trader
 from torghut_runtime.errors import StoreUnavailableError, UpstreamError
 from torghut_runtime.market_data.closed_bars import ClosedBars
 from torghut_runtime.orders.reconcile import KINDS, POSITION, Discrepancy, reconcile
+from torghut_runtime.risk.baselines import transfers_of
 from torghut_runtime.risk.trading_state import DATABASE_UNAVAILABLE
 from torghut_runtime.storage.database import connect
 from torghut_runtime.storage.discrepancies import write_findings
@@ -87,6 +89,7 @@ class Surroundings:
     reconciler: Reconciler
     inbox: Inbox[Item]
     stops: StopSystem
+    losses: LossBaselines
     publish: Callable[["TradingLoop"], None]
 
 
@@ -185,6 +188,8 @@ class TradingLoop:
         self._triggers = ()
         trader.continuity = lambda: self._triggers
         parts.stops.serve(trader.dispatcher)
+        trader.emergency_stop.armed = parts.stops.is_armed
+        parts.losses.begin(trader.account)
         trader.evaluates_bars = False
         self._at("warming_up")
         self._warm_after = None
@@ -373,7 +378,11 @@ class TradingLoop:
             found = [each for each in found if each.kind != POSITION]
             self._found(found, partly=True)
             return
-        core.value(answers.account(), answers.held)
+        if not answers.is_settled:
+            self._reconcile_wanted.set()
+        else:
+            core.trader.account.transferred(transfers_of(answers.transfers()))
+            core.value(answers.account(), answers.held)
         self._found(found)
 
     def _found(self, found: list[Discrepancy], *, partly: bool = False) -> None:
