@@ -61,6 +61,7 @@ def intent_of(
         worst_price=price.price if limit is None else max(limit, price.price),
         arrival_price=price.price,
         arrival_mid=price.mid,
+        trace_id=decision.trace_id,
     )
 
 
@@ -152,6 +153,11 @@ class Dispatcher:
         """When :meth:`on_time` has something to do."""
         return min((each.due_ns for each in (*self._queued, *self._working, *self._exits.values())), default=None)
 
+    @property
+    def open_decisions(self) -> frozenset[str]:
+        """Hashes of the decisions of which an order waits here, is open with a time to live, or may still follow."""
+        return frozenset(each.decision.decision_hash for each in (*self._queued, *self._working, *self._exits.values()))
+
     def on_time(self) -> None:
         """Release queued orders, re-price or cancel entries that waited, send exits that could not go before."""
         now_ns = self._clock.now_ns()
@@ -220,6 +226,12 @@ class Dispatcher:
         opens_ns = _ns(self._calendar.session_open(session))
         closes_ns = _ns(self._calendar.session_close(session))
         self._queued.append(_Waiting(decision, intent, opens_ns - BEFORE_OPEN_NS, opens_ns, closes_ns))
+        self._manager.metrics.queued(len(self._queued))
+
+    def resume(self, decision: Decision, intent: Intent) -> None:
+        """Take over an open limit entry of an earlier process: it gets its time to live anew, and one new price."""
+        due_ns = self._clock.now_ns() + self._ttl_ns
+        self._working.append(_Waiting(decision, intent, due_ns, repriced=intent.seq > 0))
 
     def _queue(self, decision: Decision, intent: Intent) -> None:
         if self._manager.commit(decision, intent):
@@ -232,10 +244,13 @@ class Dispatcher:
             each.due_ns = each.opens_ns
             return
         if now_ns >= each.closes_ns:
+            self._manager.metrics.rejected("queue_expired")
             self._withdraw([each], "queue_expired", expired=True)
             return
         reasons = self._refusals(each.intent)
         if reasons:
+            for reason in reasons:
+                self._manager.metrics.rejected(reason)
             self._withdraw([each], reasons[0])
             return
         intent = each.intent
@@ -246,6 +261,7 @@ class Dispatcher:
                 return
         else:
             self._queued.remove(each)
+        self._manager.metrics.queued(len(self._queued))
         outcome = self._manager.send(intent)
         if outcome.kind != "rejected" and not intent.is_exit:
             self._account.entry_sent(each.slot, now_ns)
@@ -295,6 +311,7 @@ class Dispatcher:
         for each in list(waiting):
             self._queued.remove(each)
             self._manager.withdraw(each.intent, reason, expired=expired)
+        self._manager.metrics.queued(len(self._queued))
 
     def _cancel(self, order_ids: Iterable[str]) -> tuple[int, int]:
         """Ask for the end of these orders; how many were asked, and for how many that failed."""

@@ -123,6 +123,25 @@ class OrderBook:
             index.clear()
         self.load(events.values())
 
+    def forget(self, ref: OrderRef) -> None:
+        """Keep nothing of an order with a broker's id of which no event comes any more."""
+        account, order_id, _ = ref
+        order = self._orders.pop((account, order_id or ""), None)
+        if order is None or order_id is None:
+            return
+        for fingerprint in order.whole.events:
+            self._events.pop(fingerprint, None)
+        for each in order.client_ids:
+            client = (account, each)
+            self._bearers[client].discard(order_id)
+            if not self._bearers[client]:
+                del self._bearers[client]
+            if self._holders.get(client) == order_id:
+                del self._holders[client]
+                self._strays.pop(client, None)
+        self._replacing.pop((account, order_id), None)
+        self._replaced.pop((account, order_id), None)
+
     def fingerprints(self, ref: OrderRef) -> Iterable[bytes]:
         """The identities of the events of an order."""
         return self._fold_of(ref).events

@@ -5,6 +5,8 @@ one resolves by the client order id. A missing answer is never a rejection. What
 happened to an order is told by the fold of the broker's events.
 """
 
+import logging
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
@@ -18,12 +20,17 @@ from torghut_runtime.broker.protocol import (
     UncertainError,
 )
 from torghut_runtime.clock import NANOSECONDS, Clock
+from torghut_runtime.engine.metrics import TradingMetrics
+from torghut_runtime.logs import about
 from torghut_runtime.order_feed.event import Source
 from torghut_runtime.orders.firewall import BlockedError, Firewall
 from torghut_runtime.orders.journal import Journal
 from torghut_runtime.orders.model import Decision, Intent
+from torghut_runtime.orders.trace import fields_of
 from torghut_runtime.orders.tracker import OrderTracker, snapshot_event
 from torghut_runtime.risk.limits import Flatten
+
+logger = logging.getLogger(__name__)
 
 LOOK_UPS: Final = (0.0, 0.5, 1.0, 2.0, 5.0, 10.0, 15.0)
 """Seconds after the request at which an order without an answer is looked for."""
@@ -74,8 +81,10 @@ class OrderManager:
         clock: Clock,
         max_retries: int = 0,
         reached: Reached = lambda _: None,
+        metrics: TradingMetrics | None = None,
     ) -> None:
         self.tracker = tracker
+        self.metrics = metrics or TradingMetrics()
         self.failures_in_a_row = 0
         """Submits in a row that were rejected or failed."""
         self._journal = journal
@@ -100,8 +109,11 @@ class OrderManager:
 
     def commit(self, decision: Decision, intent: Intent) -> bool:
         """Write an intent down and hold back what it may need, without sending it; False when its key is known."""
+        self.metrics.order_decided()
+        began = time.perf_counter()
         if not self._journal.commit(decision, intent):
             return False
+        self.metrics.bar_to_order("commit", time.perf_counter() - began)
         self.tracker.expect(intent)
         self._reached("intent_committed")
         return True
@@ -123,26 +135,45 @@ class OrderManager:
         return self._firewall.submit(payload, is_exit=intent.is_exit, flatten=flatten)
 
     def _send(self, intent: Intent, request: Callable[[], Document]) -> Outcome:
+        with about(**fields_of(intent)):
+            return self._ask(intent, request)
+
+    def _ask(self, intent: Intent, request: Callable[[], Document]) -> Outcome:
         sent_at = self._clock.now()
         self._journal.move(intent, "submitting", sent_at=sent_at)
         self._reached("submitting")
+        self.metrics.order_leaves()
+        left = time.perf_counter()
         try:
             document = request()
         except BlockedError as error:
             return self.refuse(intent, error.reasons[0])
         except RateLimitedError:
+            self.metrics.rate_limited()
             return self.refuse(intent, RATE)
         except RejectedError as error:
+            self._answered(left, "rejected")
             return self._rejected(intent, error)
         except UncertainError as error:
+            self.metrics.submitted()
+            self.metrics.broker_error("uncertain")
+            logger.warning("no certain answer to an order request: %s", error)
             self.failures_in_a_row += 1
             self._mark_unknown(intent, str(error))
             self.resolve()
             return self._outcome(intent)
         self._reached("sent")
+        self._answered(left)
         self.failures_in_a_row = 0
+        logger.info("order accepted", extra={"order_id": document.get("id"), "terms": intent.terms.payload("")})
         self._take(document, "submit")
         return Outcome("accepted")
+
+    def _answered(self, left: float, error: str | None = None) -> None:
+        self.metrics.submitted()
+        self.metrics.submit_acked(time.perf_counter() - left)
+        if error is not None:
+            self.metrics.broker_error(error)
 
     def _rejected(self, intent: Intent, error: RejectedError) -> Outcome:
         if error.is_duplicate_key:
@@ -155,6 +186,8 @@ class OrderManager:
 
     def refuse(self, intent: Intent, reason: str, message: str | None = None) -> Outcome:
         """End a committed intent of which nothing has come to the broker."""
+        self.metrics.rejected(reason)
+        logger.info("order refused", extra={**fields_of(intent), "reason": reason, "detail": message})
         self._journal.move(intent, "rejected", reason=reason)
         self.tracker.forget(intent)
         return Outcome("rejected", reason, message)
@@ -176,7 +209,9 @@ class OrderManager:
         """Ask for the end of an order; False when the broker refused or did not answer (it may have ended)."""
         try:
             self._firewall.cancel(order_id)
-        except BrokerError:
+        except BrokerError as error:
+            self.metrics.broker_error(_kind(error))
+            logger.info("cancel was not taken: %s", error, extra={"order_id": order_id})
             return False
         return True
 
@@ -211,6 +246,7 @@ class OrderManager:
         """Take the broker's own word on an order, found by looking."""
         event = snapshot_event(document)
         if self.tracker.apply(event) is not None:
+            self.metrics.reconcile_updated()
             self._journal.record([event], "reconcile")
 
     def _mark_unknown(self, intent: Intent, reason: str) -> None:
@@ -236,10 +272,12 @@ class OrderManager:
         each.attempt += 1
         try:
             found = self._reader.order_by_client_id(key)
-        except BrokerError:
+        except BrokerError as error:
+            self.metrics.broker_error(_kind(error))
             each.due_ns = self._next(each, now)
             return
         if found is not None:
+            logger.info("unknown order found", extra={**fields_of(each.intent), "order_id": found.get("id")})
             self._unknown.pop(key)
             self._take(found, "reconcile")
         elif now - each.sent_ns < LOOK_UPS[-1] * NANOSECONDS:
@@ -258,3 +296,9 @@ class OrderManager:
         if each.attempt < len(LOOK_UPS):
             return max(each.sent_ns + int(LOOK_UPS[each.attempt] * NANOSECONDS), now + 1)
         return now + int(_LATER * NANOSECONDS)
+
+
+def _kind(error: BrokerError) -> str:
+    if isinstance(error, RejectedError):
+        return "rejected"
+    return "rate_limited" if isinstance(error, RateLimitedError) else "uncertain"
