@@ -228,6 +228,11 @@ class Dispatcher:
         self._queued.append(_Waiting(decision, intent, opens_ns - BEFORE_OPEN_NS, opens_ns, closes_ns))
         self._manager.metrics.queued(len(self._queued))
 
+    def resume(self, decision: Decision, intent: Intent) -> None:
+        """Take over an open limit entry of an earlier process: it gets its time to live anew, and one new price."""
+        due_ns = self._clock.now_ns() + self._ttl_ns
+        self._working.append(_Waiting(decision, intent, due_ns, repriced=intent.seq > 0))
+
     def _queue(self, decision: Decision, intent: Intent) -> None:
         if self._manager.commit(decision, intent):
             self.requeue(decision, intent)

@@ -25,7 +25,8 @@ _LATE: Final = 2**63
 UNKNOWN_TO_US: Final = "order_unknown_to_us"
 CLIENT_ID_REUSED: Final = "client_order_id_reused"
 IDENTITY_CONFLICT: Final = "identity_conflict"
-FOLD_KINDS: Final = ("overfill", "fill_gap", UNKNOWN_TO_US, CLIENT_ID_REUSED)
+ILLEGAL_MOVE: Final = "illegal_intent_move"
+FOLD_KINDS: Final = ("overfill", "fill_gap", UNKNOWN_TO_US, CLIENT_ID_REUSED, ILLEGAL_MOVE)
 """Discrepancies that the fold opens and closes itself."""
 
 
@@ -75,6 +76,10 @@ class Link:
     trade_decision_id: str | None
     strategy_id: str | None
     intent_seq: int = 0
+    state: str = "initialised"
+    """What is stored of the intent, with ``reason`` and the order that it was moved by."""
+    reason: str | None = None
+    order_id: str | None = None
 
 
 @dataclass(slots=True)

@@ -180,6 +180,13 @@ class Portfolio:
         else:
             self._held.pop(slot, None)
 
+    # Money ------------------------------------------------------------------------------------------------------------
+
+    def transfer(self, amount: Decimal) -> None:
+        """Cash was put in, or taken out (negative)."""
+        self.opening_cash += amount
+        self.cash += amount
+
     # Bars -------------------------------------------------------------------------------------------------------------
 
     def mark(self, symbol: str, price: Decimal) -> None:
@@ -198,6 +205,22 @@ class Portfolio:
     def position(self, slot: Slot) -> Position:
         """The position of a strategy in a symbol."""
         return self._positions.setdefault(slot, Position())
+
+    def held_since(self, slot: Slot) -> int | None:
+        """When the position of a slot was opened or turned round (nanoseconds); None where there is none."""
+        if slot not in self._held:
+            return None
+        qty, since = ZERO, 0
+        for fill in self._fills.get(slot, ()):
+            before, qty = qty, qty + fill.signed_qty
+            if before == 0 or before * qty < 0:
+                since = fill.time_ns
+        return since
+
+    def align_cash(self, cash: Decimal) -> None:
+        """The account holds this much: fees, transfers and what was there before us are not in our fills."""
+        self.opening_cash += cash - self.cash
+        self.cash = cash
 
     def positions(self) -> Iterator[tuple[Slot, Position]]:
         """Everything that is held, by strategy and symbol."""

@@ -308,7 +308,8 @@ def test_facts_of_a_strategy_are_weighted_over_thirty_days(connection: sa.Connec
     assert costs.slippage_bps == pytest.approx((404 * 100 + 99 * 100) / (404 + 99 + 200))
     assert costs.shortfall_notional == pytest.approx((4 + 1 + 0) / 3)
     assert costs.churn_ratio == pytest.approx(1 / 7)
-    assert execution_facts(connection, "s1", datetime(2025, 12, 20, tzinfo=UTC))[1] is None
+    idle, costs = execution_facts(connection, "s1", datetime(2025, 12, 20, tzinfo=UTC))
+    assert (idle.count, costs) == (0, None)
     assert execution_facts(connection, "none", datetime(2025, 10, 20, tzinfo=UTC))[0].count == 0
 
 
