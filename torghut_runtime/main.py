@@ -10,33 +10,50 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector
 
+from torghut_runtime.api.closing import told_by_signals
 from torghut_runtime.api.collector import FeedCollector
-from torghut_runtime.api.health import SERVICE, health_routes
+from torghut_runtime.api.health import SERVICE
+from torghut_runtime.api.service import HttpService
 from torghut_runtime.api.webhook import Webhook
 from torghut_runtime.command_line import ExitCode
-from torghut_runtime.errors import InputError
-from torghut_runtime.settings import Settings, load_settings
+from torghut_runtime.errors import InputError, InputFaults
+from torghut_runtime.settings import Settings, load_settings, require_operators
+from torghut_runtime.trading_settings import TradingSettings, load_trading_settings
 
 
-def create_app(settings: Settings) -> FastAPI:
-    """The service for these settings; nothing connects before it starts."""
-    collector = FeedCollector(settings, Webhook(settings.webhook_url, settings.version))
+def create_app(settings: Settings, trading: TradingSettings | None = None) -> FastAPI:
+    """The service for these settings; nothing connects before it starts. ``app.state.http`` takes the engine.
+
+    Raises:
+        InputError: settings that cannot be served with.
+        InputFaults: settings of trading that cannot be used.
+    """
+    require_operators(settings)
     registry = CollectorRegistry()
     ProcessCollector(registry=registry)
     PlatformCollector(registry=registry)
+    collector = FeedCollector(settings, Webhook(settings.webhook_url, settings.version, registry))
     registry.register(collector)
+    service = HttpService(settings, trading or load_trading_settings(), collector, registry)
+    collector.watch(service.view)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
         del app
         collector.start()
+        service.start()
         try:
-            yield
+            with told_by_signals():
+                yield
         finally:
+            service.stop()
             collector.stop()
 
-    app = FastAPI(title=SERVICE, version=settings.version, lifespan=lifespan, docs_url=None, redoc_url=None)
-    app.include_router(health_routes(settings, collector, registry))
+    app = FastAPI(
+        title=SERVICE, version=settings.version, lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None
+    )
+    app.state.http = service
+    service.add_routes(app)
     return app
 
 
@@ -46,6 +63,9 @@ def __getattr__(name: str) -> FastAPI:
         raise AttributeError(name)
     try:
         return create_app(load_settings())
+    except InputFaults as found:
+        for fault in found.faults:
+            sys.stderr.write(f"{SERVICE}: {fault}\n")
     except InputError as error:
         sys.stderr.write(f"{SERVICE}: {error}\n")
-        sys.exit(int(ExitCode.USAGE))
+    sys.exit(int(ExitCode.USAGE))
