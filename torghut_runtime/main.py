@@ -16,7 +16,9 @@ from torghut_runtime.api.health import SERVICE
 from torghut_runtime.api.service import HttpService
 from torghut_runtime.api.webhook import Webhook
 from torghut_runtime.command_line import ExitCode
+from torghut_runtime.engine.metrics import TradingMetrics
 from torghut_runtime.errors import InputError, InputFaults
+from torghut_runtime.logs import configure_logging
 from torghut_runtime.settings import Settings, load_settings, require_operators
 from torghut_runtime.trading_settings import TradingSettings, load_trading_settings
 
@@ -30,11 +32,12 @@ def create_app(settings: Settings, trading: TradingSettings | None = None) -> Fa
     """
     require_operators(settings)
     registry = CollectorRegistry()
+    metrics = TradingMetrics(registry)
+    collector = FeedCollector(settings, Webhook(settings.webhook_url, settings.version, metrics))
     ProcessCollector(registry=registry)
     PlatformCollector(registry=registry)
-    collector = FeedCollector(settings, Webhook(settings.webhook_url, settings.version, registry))
     registry.register(collector)
-    service = HttpService(settings, trading or load_trading_settings(), collector, registry)
+    service = HttpService(settings, trading or load_trading_settings(), collector, registry, metrics)
     collector.watch(service.view)
 
     @asynccontextmanager
@@ -62,6 +65,7 @@ def __getattr__(name: str) -> FastAPI:
     if name != "app":
         raise AttributeError(name)
     try:
+        configure_logging()
         return create_app(load_settings())
     except InputFaults as found:
         for fault in found.faults:

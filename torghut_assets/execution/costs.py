@@ -9,10 +9,10 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
-from torghut_assets.execution.reading import COSTS
 from torghut_assets.gates.evidence import Executions, TransactionCosts
 from torghut_runtime.canonical import digest
 from torghut_runtime.storage.database import transaction
+from torghut_runtime.storage.order_costs import COSTS
 
 WINDOW: Final = timedelta(days=30)
 

@@ -7,10 +7,10 @@ from typing import Annotated, Final
 
 from fastapi import Depends, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
-from prometheus_client import Counter
 
 from torghut_runtime.api.faults import HttpFaultError
 from torghut_runtime.api.operator_log import OperatorLog, record_of
+from torghut_runtime.engine.metrics import TradingMetrics
 from torghut_runtime.operator_tokens import OperatorToken, bearer_of, operator_of
 from torghut_runtime.settings import Settings
 
@@ -25,12 +25,12 @@ Credentials = Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)]
 class Access:
     """Knows operators by their tokens."""
 
-    def __init__(self, settings: Settings, log: OperatorLog, failures: Counter) -> None:
+    def __init__(self, settings: Settings, log: OperatorLog, metrics: TradingMetrics) -> None:
         self._operators = settings.operator_tokens
         self._read_auth = settings.http_read_auth
         self._account = settings.account_label
         self._log = log
-        self._failures = failures
+        self._metrics = metrics
         self._lock = threading.Lock()
         self._seen: OrderedDict[str, tuple[float, int]] = OrderedDict()
 
@@ -59,7 +59,7 @@ class Access:
         raise HttpFaultError(401, "unauthorized", headers={"WWW-Authenticate": "Bearer"})
 
     def _failed(self, address: str) -> None:
-        self._failures.inc()
+        self._metrics.auth_failed()
         now = time.monotonic()
         with self._lock:
             recorded, silent = self._seen.pop(address, (-QUIET_S, 0))

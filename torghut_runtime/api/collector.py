@@ -15,6 +15,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from torghut_runtime.api.halt_watch import HaltWatch
 from torghut_runtime.api.orchestration_metrics import OrchestrationTally
+from torghut_runtime.api.trading_rows import TradingRows
 from torghut_runtime.api.webhook import Webhook, WebhookEvent
 from torghut_runtime.engine.surface import EngineView
 from torghut_runtime.errors import StoreUnavailableError
@@ -53,6 +54,7 @@ class Snapshot:
     feed: FeedStatus
     at_head: bool
     orchestration: tuple[Metric, ...]
+    trading: tuple[Metric, ...]
 
 
 class FeedCollector:
@@ -63,6 +65,7 @@ class FeedCollector:
         self._engine = reading_engine(settings.db_dsn)
         self._webhook = webhook
         self._orchestration = OrchestrationTally()
+        self._trading = TradingRows(settings.account_label)
         self._snapshot: Snapshot | None = None
         self._trouble: frozenset[WebhookEvent] = frozenset()
         self._halts: HaltWatch | None = None
@@ -104,8 +107,14 @@ class FeedCollector:
             with self._engine.connect() as connection:
                 feed = read_status(connection, self._settings)
                 self._orchestration.read(connection)
-            orchestration = tuple(self._orchestration.families())
-            snapshot = Snapshot(time.monotonic(), feed, is_at_head(self._engine), orchestration)
+                self._trading.read(connection)
+            snapshot = Snapshot(
+                time.monotonic(),
+                feed,
+                is_at_head(self._engine),
+                tuple(self._orchestration.families()),
+                tuple(self._trading.families()),
+            )
         except (StoreUnavailableError, SQLAlchemyError) as error:
             self.db_up = False
             self.error = str(error).splitlines()[0]
@@ -142,6 +151,7 @@ class FeedCollector:
         if found is not None:
             yield from feed_families(found.feed)
             yield from found.orchestration
+            yield from found.trading
 
 
 def feed_families(feed: FeedStatus) -> Iterator[Metric]:

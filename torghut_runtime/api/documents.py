@@ -366,7 +366,7 @@ class PositionRow(OpenDocument):
 class Positions(Document):
     """Account and positions."""
 
-    account: AccountDocument
+    account: AccountDocument | None
     items: list[PositionRow]
 
 

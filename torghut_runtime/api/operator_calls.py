@@ -15,11 +15,10 @@ from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from prometheus_client import Counter
-
 from torghut_runtime.api.faults import DATABASE_UNAVAILABLE, fault_body
 from torghut_runtime.api.operator_log import KEPT, Claim, OperatorLog, record_of
 from torghut_runtime.canonical import canonical_value, utc_text
+from torghut_runtime.engine.metrics import TradingMetrics
 from torghut_runtime.engine.surface import (
     EngineView,
     Operation,
@@ -84,12 +83,12 @@ class OperatorCalls:
         log: OperatorLog,
         view: Callable[[], EngineView],
         operations: Callable[[], Operations | None],
-        requests: Counter,
+        metrics: TradingMetrics,
     ) -> None:
         self._log = log
         self._view = view
         self._operations = operations
-        self._requests = requests
+        self._metrics = metrics
         self._lock = threading.Lock()
         self._known: OrderedDict[str, _Known] = OrderedDict()
 
@@ -217,7 +216,6 @@ class OperatorCalls:
         return Reply(200 if is_durable else 202, body)
 
     def _record(self, call: Call, outcome: str, found: Mapping[str, Any]) -> tuple[str, int | None]:
-        self._requests.labels(action=call.action, outcome=outcome).inc()
         body = {
             "action": call.action,
             "reason": call.reason,
@@ -227,7 +225,12 @@ class OperatorCalls:
             **found,
         }
         record = record_of(call.subject, call.actor, canonical_value(body))
-        return utc_text(record.at), self._log.record(record, _RECORD_S)
+        seq = self._log.record(record, _RECORD_S)
+        told = (
+            "failed" if outcome == "unavailable" else "stored_later" if outcome == "done" and seq is None else outcome
+        )
+        self._metrics.operator_called(call.action.replace("-", "_"), told)
+        return utc_text(record.at), seq
 
     def _state(self) -> str:
         return str(self._view().status()["trading_state"]["state"])

@@ -5,7 +5,7 @@ answers operators with ``engine_unavailable``.
 """
 
 from fastapi import FastAPI
-from prometheus_client import CollectorRegistry, Counter
+from prometheus_client import CollectorRegistry
 
 from torghut_runtime.api.access import Access
 from torghut_runtime.api.collector import FeedCollector
@@ -20,6 +20,7 @@ from torghut_runtime.api.operator_log import OperatorLog
 from torghut_runtime.api.operator_routes import operator_routes
 from torghut_runtime.api.reading import Reader
 from torghut_runtime.api.trading_routes import trading_routes
+from torghut_runtime.engine.metrics import TradingMetrics
 from torghut_runtime.engine.surface import EngineView, Operations
 from torghut_runtime.settings import Settings
 from torghut_runtime.trading_settings import TradingSettings
@@ -29,21 +30,20 @@ class HttpService:
     """Everything behind the routes of one process."""
 
     def __init__(
-        self, settings: Settings, trading: TradingSettings, collector: FeedCollector, registry: CollectorRegistry
+        self,
+        settings: Settings,
+        trading: TradingSettings,
+        collector: FeedCollector,
+        registry: CollectorRegistry,
+        metrics: TradingMetrics,
     ) -> None:
         self.settings = settings
         self._view: EngineView = NoEngine(trading)
         self._operations: Operations | None = None
         self.reader = Reader(settings.db_dsn)
         self.log = OperatorLog(settings.db_dsn)
-        requests = Counter(
-            "torghut_operator_requests", "Operators' calls.", ["action", "outcome"], registry=registry
-        )  # fmt: skip
-        failures = Counter(
-            "torghut_operator_auth_failures", "Calls without a valid token where one is needed.", registry=registry
-        )
-        self.access = Access(settings, self.log, failures)
-        self.calls = OperatorCalls(self.log, self.view, self.operations, requests)
+        self.access = Access(settings, self.log, metrics)
+        self.calls = OperatorCalls(self.log, self.view, self.operations, metrics)
         self._collector = collector
         self._registry = registry
         elsewhere = ReadElsewhere()

@@ -10,17 +10,16 @@ import threading
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Final, Literal, get_args
+from typing import Final, Literal
 
 import httpx
-from prometheus_client import CollectorRegistry, Counter
 
 from torghut_runtime.canonical import utc_text
+from torghut_runtime.engine.metrics import TradingMetrics
 
 logger = logging.getLogger(__name__)
 
 WebhookEvent = Literal["trading_halted", "champion_denied", "dead_letters_open", "order_feed_stalled"]
-Outcome = Literal["delivered", "failed", "quiet"]
 DEADLINE_S: Final = 5.0
 TRIES: Final = 3
 QUIET_S: Final = 900.0
@@ -30,26 +29,17 @@ _SUBJECTS: Final = 10_000
 class Webhook:
     """Posts events in a thread of its own; the same event about the same subject at most once in 15 minutes."""
 
-    def __init__(self, url: str | None, version: str, registry: CollectorRegistry | None = None) -> None:
+    def __init__(self, url: str | None, version: str, metrics: TradingMetrics | None = None) -> None:
         self._url = url
         self._version = version
+        self._metrics = metrics or TradingMetrics()
         self._lock = threading.Lock()
         self._sent: dict[tuple[str, str], float] = {}
-        self._total = Counter(
-            "torghut_webhook", "Events for the webhook, by what became of them.", ["event", "outcome"],
-            registry=registry,
-        )  # fmt: skip
-        for event in get_args(WebhookEvent):
-            for outcome in get_args(Outcome):
-                self._total.labels(event=event, outcome=outcome)
         self.failures = 0
 
     def send(self, event: WebhookEvent, subject: str, reasons: Sequence[str]) -> threading.Thread | None:
         """Post unless it was said already; never waits, never raises."""
-        if self._url is None:
-            return None
-        if not self._first(event, subject):
-            self._total.labels(event=event, outcome="quiet").inc()
+        if self._url is None or not self._first(event, subject):
             return None
         body = {
             "event": event,
@@ -74,7 +64,7 @@ class Webhook:
 
     def _deliver(self, url: str, event: str, body: dict[str, object]) -> None:
         is_delivered = any(asyncio.run(_posted(url, body)) for _ in range(TRIES))
-        self._total.labels(event=event, outcome="delivered" if is_delivered else "failed").inc()
+        self._metrics.webhook(event, "delivered" if is_delivered else "failed")
         if not is_delivered:
             self.failures += 1
             logger.warning("webhook %s was not delivered", event)

@@ -136,9 +136,10 @@ class AlpacaWriter:
         """Ask for the end of an order."""
         _called(lambda: self._client.delete(f"/orders/{order_id}"))
 
-    def cancel_all(self) -> None:
-        """Ask for the end of every open order, in one call."""
-        _called(lambda: self._client.delete("/orders"))
+    def cancel_all(self) -> list[Document]:
+        """Ask for the end of every open order, in one call; id and status of each."""
+        answer: Any = _called(lambda: self._client.delete("/orders"))
+        return cast("list[Document]", answer) if isinstance(answer, list) else []
 
 
 def _called(request: Callable[[], _T]) -> _T:
@@ -186,11 +187,17 @@ def _body(text: str) -> tuple[int | None, str, str | None]:
     )
 
 
-def account_fault(account: Document, base_url: str, mode: str, live_account_number: str | None) -> str | None:
+def account_fault(
+    account: Document,
+    base_url: str,
+    mode: str,
+    live_account_number: str | None,
+    simulator_url: str | None = None,
+) -> str | None:
     """Why orders may not be sent to this account in this mode, None when they may (``runtime.md`` 4).
 
-    Paper: Alpaca's paper host or a simulator on the loopback, and a paper or simulated account number. Live: Alpaca's
-    live host and the one account that is named.
+    Paper: Alpaca's paper host or a simulator (on the loopback, or on the host of ``simulator_url``), and a paper or
+    simulated account number. Live: Alpaca's live host and the one account that is named.
     """
     host = urlsplit(base_url).hostname or ""
     number = str(account.get("account_number", ""))
@@ -200,6 +207,7 @@ def account_fault(account: Document, base_url: str, mode: str, live_account_numb
         return (
             None if live_account_number and number == live_account_number else "is not the live account that is named"
         )
-    if host != PAPER_HOST and host not in _LOOPBACK:
+    own = urlsplit(simulator_url or "").hostname
+    if host == LIVE_HOST or (host != PAPER_HOST and host not in _LOOPBACK and host != own):
         return f"paper mode needs the host {PAPER_HOST} or a simulator, was {host}"
     return None if number.startswith(("PA", "SIM")) else "is no paper account"

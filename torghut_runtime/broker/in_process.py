@@ -59,9 +59,9 @@ class InProcessBroker:
         """See :class:`~torghut_runtime.broker.protocol.BrokerWriter`."""
         _answered(lambda: self._broker.cancel(order_id))
 
-    def cancel_all(self) -> None:
+    def cancel_all(self) -> list[Document]:
         """See :class:`~torghut_runtime.broker.protocol.BrokerWriter`."""
-        _answered(self._broker.cancel_all)
+        return [{"id": order.id, "status": 200} for order in _answered(self._broker.cancel_all)]
 
 
 def _answered(request: Callable[[], _T]) -> _T:

@@ -85,6 +85,6 @@ class BrokerWriter(Protocol):
         """Ask for the end of an order. Raises as :meth:`submit`."""
         ...
 
-    def cancel_all(self) -> None:
-        """Ask for the end of every open order, in one call. Raises as :meth:`submit`."""
+    def cancel_all(self) -> list[Document]:
+        """Ask for the end of every open order, in one call: id and HTTP status of each. Raises as :meth:`submit`."""
         ...

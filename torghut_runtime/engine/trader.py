@@ -6,7 +6,9 @@ trader feeds it bars, order events and the time. Research's account does the sam
 :mod:`torghut_assets.research.simulation_decisions`; what differs between the two is told in ``docs/runtime.md``.
 """
 
-from collections.abc import Sequence
+import logging
+import time
+from collections.abc import Callable, Sequence
 from decimal import Decimal
 from typing import Final
 
@@ -20,28 +22,30 @@ from torghut_runtime.engine.driver import StrategyDriver, Verdict, position_vect
 from torghut_runtime.engine.entry_draft import EntryDraft, cap_of, slot_of, time_in_force, wish_of
 from torghut_runtime.engine.market_view import DailyVolumes, PriceSnapshot, as_decimal, price_of
 from torghut_runtime.engine.stance import Stance
+from torghut_runtime.engine.stops import EmergencyStop, Vitals
+from torghut_runtime.engine.strategy_blocks import StrategyBlocks
 from torghut_runtime.market.calendar import TradingCalendar, is_exchange_traded
 from torghut_runtime.market.features import Bar
 from torghut_runtime.market.timeframe import DAILY, timeframe_seconds
 from torghut_runtime.orders.journal import Journal
 from torghut_runtime.orders.manager import OrderManager
 from torghut_runtime.orders.model import Decision, OrderTerms
+from torghut_runtime.orders.trace import tell_decision, tell_order
 from torghut_runtime.risk.allocator import Sized, net, size_entry, size_step, size_target
 from torghut_runtime.risk.limits import (
     Entry,
     Limits,
     MarketView,
     Side,
-    daily_loss_reached,
-    drawdown,
     entry_reasons,
     gate_reasons,
     market_reasons,
 )
-from torghut_runtime.risk.trading_state import BROKER_FAILURES, DAILY_LOSS, DRAWDOWN, ORDER_UNKNOWN
 from torghut_runtime.strategies.decide import REASON_ENTRY, REASON_EXIT, REASON_HOLD, REASON_TARGET, REASONS
 from torghut_runtime.strategies.registry import BoundStrategy
 from torghut_runtime.trading_settings import TradingSettings
+
+logger = logging.getLogger(__name__)
 
 ZERO: Final = Decimal(0)
 _GRACE_SECONDS: Final = 10.0
@@ -64,12 +68,14 @@ class Trader:
         journal: Journal,
         stance: Stance,
         clock: Clock,
+        blocks: StrategyBlocks | None = None,
     ) -> None:
         self.driver = driver
         self.account = account
         self.portfolio = account.portfolio
         self.manager = manager
         self.tracker = manager.tracker
+        self.metrics = manager.metrics
         self.stance = stance
         self.limits = Limits.of(settings)
         self._settings = settings
@@ -83,6 +89,14 @@ class Trader:
             settings.strategies.circuit_errors, settings.strategies.circuit_cooldown_seconds
         )
         self._prices: dict[str, PriceSnapshot] = {}
+        self.blocks = blocks or StrategyBlocks()
+        self.continuity: Callable[[], Sequence[str]] = tuple
+        """Reasons that market data give to stop, asked at every evaluation."""
+        self.evaluates_bars = True
+        """Whether new bars are evaluations of the emergency stop; a process that trades evaluates by the clock."""
+        self.emergency_stop = EmergencyStop(
+            limits=self.limits, stops=settings.stops, stance=stance, clock=clock, vitals=self.vitals
+        )
         self.dispatcher = Dispatcher(
             account_label=self._label,
             manager=manager,
@@ -92,12 +106,17 @@ class Trader:
             order_ttl_seconds=settings.execution.order_ttl_seconds,
             price_of=self._prices.__getitem__,
             clock=clock,
+            blocks=self.blocks,
         )
 
     # What happens -----------------------------------------------------------------------------------------------------
 
-    def on_bars(self, bars: Sequence[Bar]) -> None:
-        """Take the bars that closed at one time, one per symbol and timeframe, in order of symbol."""
+    def on_bars(self, bars: Sequence[Bar], waited: float = 0.0) -> None:
+        """Take the bars that closed at one time, one per symbol and timeframe, in order of symbol.
+
+        ``waited``: real seconds since they came, for metrics alone.
+        """
+        self.metrics.bars_taken(waited)
         now = self._clock.now()
         for bar in bars:
             if bar.session is not None:
@@ -106,17 +125,25 @@ class Trader:
             self._prices[bar.symbol] = price_of(bar, now)
             self.portfolio.mark(bar.symbol, as_decimal(bar.close))
         self.account.value()
-        self.watch()
+        if self.evaluates_bars:
+            self.watch()
+        else:
+            self.emergency_stop.check_losses()
         for bar in bars:
             for strategy in self.driver.strategies:
                 if strategy.entry.base_timeframe == bar.timeframe:
                     self.portfolio.bar_passed((strategy.entry.strategy_id, bar.symbol))
             verdicts = self.driver.push(bar, self._seconds_to_close(bar), self._position)
             self._act(bar, verdicts)
+        self.metrics.bars_done()
 
     def on_order_event(self, value: bytes) -> None:
         """Take an event of the broker's stream."""
-        if self.tracker.apply(value) is not None:
+        began = time.perf_counter()
+        order = self.tracker.apply(value)
+        self.metrics.order_event_applied(time.perf_counter() - began)
+        if order is not None:
+            tell_order(logger, order)
             self.dispatcher.on_order_change()
 
     def on_time(self) -> None:
@@ -132,22 +159,19 @@ class Trader:
 
     def watch(self) -> None:
         """One evaluation of the emergency stop."""
-        equity, now = self.portfolio.equity, self._clock.now()
-        triggered: list[str] = []
-        if daily_loss_reached(equity, self.account.opening_equity, self.limits):
-            triggered.append(DAILY_LOSS)
-        fallen = drawdown(equity, self.account.high_water_mark)
-        if fallen >= self.limits.max_drawdown:
-            triggered.append(f"{DRAWDOWN}:{fallen:.6f}")
-        stops = self._settings.stops
-        if stops.emergency_stop:
-            if self.manager.failures_in_a_row >= stops.broker_failure_streak:
-                triggered.append(f"{BROKER_FAILURES}:{self.manager.failures_in_a_row}")
-            triggered.extend(f"{ORDER_UNKNOWN}:{key}" for key in self.manager.unresolved)
-        for code in self.stance.trading_state.codes:
-            if code.startswith(ORDER_UNKNOWN) and code not in triggered:
-                self.stance.resolve(code)
-        self.stance.evaluate(triggered, now, stops.recovery_cycles)
+        self.emergency_stop.evaluate()
+
+    def vitals(self) -> Vitals:
+        """What the emergency stop judges by."""
+        return Vitals(
+            equity=self.portfolio.equity,
+            opening_equity=self.account.opening_equity,
+            high_water_mark=self.account.high_water_mark,
+            broker_failures=self.manager.failures_in_a_row,
+            unresolved_orders=self.manager.unresolved,
+            continuity=tuple(self.continuity()),
+            flags_stale="flags_stale" in self.stance.gate().entry_refusals,
+        )
 
     # Judging a bar ----------------------------------------------------------------------------------------------------
 
@@ -185,6 +209,8 @@ class Trader:
             taken += entry.qty * entry.worst_price
             entries.append(entry)
         for entry, qty in zip(entries, net([each.qty for each in entries]), strict=True):
+            if entry.qty != qty:
+                self.metrics.conflict_resolved()
             if entry.qty and not qty:
                 entry.reasons.append(CONFLICT)
             entry.qty = qty
@@ -230,7 +256,7 @@ class Trader:
         if not change:
             self._note(verdict, reason, [], price, goal)
             return
-        gate = gate_reasons(self.stance.gate(), is_exit=True)
+        gate = [*gate_reasons(self.stance.gate(), is_exit=True), *self.blocks.reasons(slot[0], is_exit=True)]
         if gate:
             self._note(verdict, reason, gate, price, goal)
             return
@@ -285,7 +311,7 @@ class Trader:
             order_price=entry.limit or entry.price.price,
         )
         opens_short = entry.side == "sell" and self.portfolio.position(slot).qty <= 0
-        reasons = [*gate_reasons(self.stance.gate(), is_exit=False)]
+        reasons = [*gate_reasons(self.stance.gate(), is_exit=False), *self.blocks.reasons(slot[0], is_exit=False)]
         if self._circuit.is_open(slot[0], now_ns):
             reasons.append(DEGRADED)
         reasons += market_reasons(market, self.limits, is_exit=False, opens_short=opens_short)
@@ -343,6 +369,9 @@ class Trader:
         sized: Sized | None = None,
         terms: OrderTerms | None = None,
     ) -> Decision:
+        self.metrics.decided()
+        for code in reasons:
+            self.metrics.rejected(code)
         portfolio = self.portfolio
         account = {
             "equity": portfolio.equity,
@@ -350,7 +379,7 @@ class Trader:
             "gross_exposure": portfolio.gross,
             "net_exposure": portfolio.net,
         }
-        return decision_of(
+        decision = decision_of(
             verdict,
             account_label=self._label,
             params_sha256=self._digests[verdict.strategy.entry.strategy_id],
@@ -363,6 +392,8 @@ class Trader:
             target_qty=target_qty,
             terms=terms,
         )
+        tell_decision(logger, decision, reasons)
+        return decision
 
     def _note(
         self,

@@ -1,5 +1,6 @@
 """The one budget of requests to the broker, of which a share is kept for cancels."""
 
+import threading
 from typing import Final
 
 from torghut_runtime.clock import NANOSECONDS
@@ -10,31 +11,34 @@ _MINUTE: Final = 60.0
 
 
 class RequestBudget:
-    """A token bucket: ``per_minute`` requests in a minute, at most all of them at once."""
+    """A token bucket for any thread: ``per_minute`` requests in a minute, at most all of them at once."""
 
     def __init__(self, per_minute: int, now_ns: int) -> None:
         self._capacity = float(per_minute)
         self._tokens = float(per_minute)
         self._at = now_ns
         self._closed_until = 0
+        self._lock = threading.Lock()
 
     def take(self, now_ns: int, *, urgent: bool = False) -> float:
         """Take one request; 0 when it may go now, else the seconds after which to ask again (nothing is taken).
 
         Cancels are urgent: they use what is reserved, and go even where the broker has asked to wait.
         """
-        self._refill(now_ns)
-        if not urgent and now_ns < self._closed_until:
-            return (self._closed_until - now_ns) / NANOSECONDS
-        floor = 0.0 if urgent else self._capacity * RESERVED_SHARE
-        if self._tokens - 1.0 >= floor:
-            self._tokens -= 1.0
-            return 0.0
-        return (floor + 1.0 - self._tokens) * _MINUTE / self._capacity
+        with self._lock:
+            self._refill(now_ns)
+            if not urgent and now_ns < self._closed_until:
+                return (self._closed_until - now_ns) / NANOSECONDS
+            floor = 0.0 if urgent else self._capacity * RESERVED_SHARE
+            if self._tokens - 1.0 >= floor:
+                self._tokens -= 1.0
+                return 0.0
+            return (floor + 1.0 - self._tokens) * _MINUTE / self._capacity
 
     def close(self, now_ns: int, seconds: float) -> None:
         """The broker asked to wait (429, ``Retry-After``)."""
-        self._closed_until = max(self._closed_until, now_ns + int(seconds * NANOSECONDS))
+        with self._lock:
+            self._closed_until = max(self._closed_until, now_ns + int(seconds * NANOSECONDS))
 
     def _refill(self, now_ns: int) -> None:
         elapsed = max(now_ns - self._at, 0) / NANOSECONDS

@@ -4,6 +4,7 @@ Nothing here sends an order. What the broker says of an order goes through the f
 explained that way is a discrepancy, and is told.
 """
 
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -69,6 +70,7 @@ def reconcile(manager: OrderManager, reader: BrokerReader, *, after: str | None 
     Raises:
         BrokerError: the broker does not answer; nothing is concluded.
     """
+    began = time.perf_counter()
     tracker = manager.tracker
     positions = reader.positions()
     seen = {document["id"]: document for document in (*reader.orders(after=after), *reader.open_orders())}
@@ -85,6 +87,7 @@ def reconcile(manager: OrderManager, reader: BrokerReader, *, after: str | None 
         else:
             ours = {"status": order.state.status, "client_order_id": client_id}
             found.append(Discrepancy(MISSING, order.state.symbol, order.order_id, ours, {}))
+    manager.metrics.reconcile_took(time.perf_counter() - began)
     return [*found, *position_differences(tracker, positions)]
 
 

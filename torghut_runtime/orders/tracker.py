@@ -62,6 +62,11 @@ class OrderTracker:
         """An intent has become no order; should one turn up after all, it is ours."""
         self.portfolio.release(intent.client_order_id)
 
+    def is_exit(self, client_order_id: str) -> bool | None:
+        """Whether an intent of ours is an exit, None where it is none of ours; from any thread."""
+        intent = self._intents.get(client_order_id)
+        return None if intent is None else intent.is_exit
+
     def apply(self, value: bytes) -> TrackedOrder | None:
         """Take one event; the order that it changed, None where it changed none or cannot be read."""
         event = decode(value, account_label=self._account_label)

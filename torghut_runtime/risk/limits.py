@@ -101,6 +101,15 @@ class Gate:
     lease_held: bool = True
     account_matches: bool = True
     backpressure: bool = False
+    entry_refusals: tuple[str, ...] = ()
+    """Codes of what stands against entries only: a flag, stale flags, the live gate."""
+
+
+@dataclass(frozen=True, slots=True)
+class Flatten:
+    """An operator's word that positions are to be closed in any state."""
+
+    override_kill_switch: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,20 +191,26 @@ def _collected(*checks: tuple[bool, str]) -> Iterator[str]:
     return (reason for refused, reason in checks if refused)
 
 
-def gate_reasons(gate: Gate, *, is_exit: bool) -> list[str]:
-    """What stops an order whatever its size; an exit goes on in REDUCING and under back-pressure."""
-    return list(
-        _collected(
-            (not gate.trading_enabled, "trading_disabled"),
-            (gate.kill_switch, "kill_switch_enabled"),
+def gate_reasons(gate: Gate, *, is_exit: bool, flatten: Flatten | None = None) -> list[str]:
+    """What stops an order whatever its size; an exit goes on in REDUCING and under back-pressure.
+
+    With ``flatten`` an exit goes on in HALTED too, and under the kill switch where the operator has said so.
+    """
+    flattens = is_exit and flatten is not None
+    overridden = is_exit and flatten is not None and flatten.override_kill_switch
+    return [
+        *_collected((not gate.trading_enabled, "trading_disabled")),
+        *(() if is_exit else gate.entry_refusals),
+        *_collected(
+            (gate.kill_switch and not overridden, "kill_switch_enabled"),
             (gate.state == REDUCING and not is_exit, "state_reducing"),
-            (gate.state == HALTED, "state_halted"),
+            (gate.state == HALTED and not flattens, "state_halted"),
             (not gate.reconciled, "not_reconciled"),
             (not gate.lease_held, "lease_not_held"),
             (not gate.account_matches, "account_mismatch"),
             (gate.backpressure and not is_exit, "backpressure"),
-        )
-    )
+        ),
+    ]
 
 
 def market_reasons(market: MarketView, limits: Limits, *, is_exit: bool, opens_short: bool = False) -> list[str]:

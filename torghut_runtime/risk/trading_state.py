@@ -30,6 +30,8 @@ ORDER_UNKNOWN: Final = "order_unknown_unresolved"
 POSITION_MISMATCH: Final = "position_mismatch"
 ACCOUNT_MISMATCH: Final = "account_mismatch"
 DATABASE_UNAVAILABLE: Final = "database_unavailable"
+FLAGS_STALE: Final = "flags_stale"
+UNREADABLE: Final = "stored_state"
 
 _RULES: Final[dict[str, tuple[State, Clears]]] = {
     "signal_lag_exceeded": (REDUCING, "auto"),
@@ -40,6 +42,7 @@ _RULES: Final[dict[str, tuple[State, Clears]]] = {
     DRAWDOWN: (REDUCING, "operator"),
     ORDER_UNKNOWN: (REDUCING, "auto"),
     POSITION_MISMATCH: (REDUCING, "operator"),
+    FLAGS_STALE: (REDUCING, "auto"),
     DATABASE_UNAVAILABLE: (HALTED, "auto"),
     "component_failed": (HALTED, "operator"),
     "loop_stalled": (HALTED, "operator"),
@@ -49,6 +52,7 @@ _RULES: Final[dict[str, tuple[State, Clears]]] = {
     OPERATOR_HALT: (HALTED, "operator"),
     OPERATOR_REDUCE: (REDUCING, "operator"),
 }
+OPERATORS_OWN: Final = frozenset({OPERATOR_HALT, OPERATOR_REDUCE})
 _NAMED: Final = frozenset({ORDER_UNKNOWN, POSITION_MISMATCH, "component_failed"})
 """Reasons whose text after the colon says which one it is; elsewhere it is what was measured when it began."""
 
@@ -75,6 +79,16 @@ class Latch:
         """What makes it the same reason again."""
         name = self.code.partition(":")[0]
         return self.code if name in _NAMED else name
+
+    @property
+    def name(self) -> str:
+        """The reason without what was measured."""
+        return self.code.partition(":")[0]
+
+    @property
+    def is_durable(self) -> bool:
+        """Whether it is stored: a database that is away cannot be told so."""
+        return self.name != DATABASE_UNAVAILABLE
 
 
 def latch_of(code: str, at: datetime) -> Latch:
@@ -133,6 +147,20 @@ class TradingState:
         kept = tuple(latch for latch in self.latches if latch.clears != "auto" or latch.code != code)
         return replace(self, latches=kept)
 
+    def reconciled(self, symbol: str) -> "TradingState":
+        """The same without the mismatch of a symbol whose position has been reconciled."""
+        return self.without((f"{POSITION_MISMATCH}:{symbol}",))
+
+    def merged(self, latches: Iterable[Latch]) -> "TradingState":
+        """The same with these as well; one that is latched already stays as it is."""
+        known = {latch.key for latch in self.latches}
+        new = tuple(latch for latch in latches if latch.key not in known)
+        return TradingState((*self.latches, *new)) if new else self
+
+    def without(self, codes: Collection[str]) -> "TradingState":
+        """The same without these reasons; who may take one away is the caller's to know."""
+        return replace(self, latches=tuple(latch for latch in self.latches if latch.code not in codes))
+
     def resumed(self, acknowledged: Collection[str]) -> "TradingState":
         """ACTIVE again, by an operator who has seen every reason.
 
@@ -146,7 +174,12 @@ class TradingState:
 
     def stored(self) -> list[dict[str, str]]:
         """The reasons as they are stored: code, how it clears, since when."""
-        return [{"code": each.code, "clears": each.clears, "at": utc_text(each.at)} for each in self.latches]
+        return stored_reasons(self.latches)
+
+
+def stored_reasons(latches: Iterable[Latch]) -> list[dict[str, str]]:
+    """Latches as they are stored."""
+    return [{"code": each.code, "clears": each.clears, "at": utc_text(each.at)} for each in latches]
 
 
 def from_stored(state: str, reasons: Sequence[Mapping[str, Any]], since: datetime) -> TradingState:
@@ -164,7 +197,7 @@ def from_stored(state: str, reasons: Sequence[Mapping[str, Any]], since: datetim
         latches.append(replace(latch_of(code, at), clears="auto" if reason.get("clears") == "auto" else "operator"))
     restored = TradingState(tuple(latches))
     if _ORDER.get(state, _ORDER[HALTED]) > _ORDER[restored.state]:
-        return TradingState((*latches, Latch(f"stored_state:{state}", since, HALTED, "operator")))
+        return TradingState((*latches, Latch(f"{UNREADABLE}:{state}", since, HALTED, "operator")))
     return restored
 
 

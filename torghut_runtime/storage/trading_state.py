@@ -1,10 +1,11 @@
 """The trading state per account, durable across restarts (contract ``runtime.md`` 4).
 
-Saving is one transaction: the row, the ledger's record of a change, and on entering HALTED the freeze of promotion and
-the incident. When to change it is the engine's business.
+Saving is one transaction: the row, the ledger's record of a change, the incident, and on entering HALTED the freeze of
+promotion. What is stored changes by single reasons, so that two processes that stop trading at once both count. When to
+change it is the engine's business.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
@@ -12,11 +13,12 @@ from typing import Any, Literal
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
+from torghut_runtime.risk.trading_state import OPERATORS_OWN, TradingState, from_stored, stored_reasons
 from torghut_runtime.storage.database import transaction
 from torghut_runtime.storage.freezes import TRADING_HALTED, open_freeze
 from torghut_runtime.storage.guard_tables import trading_state
-from torghut_runtime.storage.incidents import open_incident
-from torghut_runtime.storage.ledger import append
+from torghut_runtime.storage.incidents import ACCOUNT, close_incidents, extend_incidents, open_incident
+from torghut_runtime.storage.ledger import append, lock_head
 
 State = Literal["ACTIVE", "REDUCING", "HALTED"]
 
@@ -42,6 +44,65 @@ def read_trading_state(connection: sa.Connection, account_label: str) -> StoredT
     return None if row is None else StoredTradingState(**row)
 
 
+@dataclass(frozen=True)
+class Saved:
+    """What a change came to: the stored row after it, and the ledger's record, None where nothing was different."""
+
+    row: StoredTradingState | None
+    ledger_seq: int | None
+
+
+def restored_state(row: StoredTradingState | None) -> TradingState:
+    """What is stored as a value: ACTIVE for a fresh account, halted where the row cannot be read."""
+    if row is None:
+        return TradingState()
+    try:
+        return from_stored(row.state, row.reasons, row.since)
+    except ValueError:
+        return from_stored("unreadable", [], row.since)
+
+
+def change_trading_state(
+    connection: sa.Connection,
+    account_label: str,
+    change: Callable[[TradingState], TradingState],
+    *,
+    actor: str,
+    fencing_token: int | None = None,
+    detail: Mapping[str, Any] | None = None,
+) -> Saved:
+    """Change what is stored of an account, whatever another process has stored meanwhile.
+
+    Args:
+        connection: of the database ``torghut``; the change is one transaction, or part of the caller's.
+        account_label: whose state.
+        change: what becomes of the state that is stored.
+        actor: who wants it.
+        fencing_token: of the lease, None for a process that holds none: the stored one stays.
+        detail: what was measured, for the incident.
+    """
+    with transaction(connection):
+        row = _locked(connection, account_label)
+        before = restored_state(row)
+        after = change(before)
+        if row is not None and after.latches == before.latches:
+            return Saved(row, None)
+        token = (0 if row is None else row.fencing_token) if fencing_token is None else fencing_token
+        new = [latch for latch in after.latches if latch not in before.latches]
+        seq = _save(
+            connection,
+            account_label,
+            row,
+            after.state,
+            stored_reasons(after.latches),
+            actor=actor,
+            fencing_token=token,
+            detail=detail or {},
+            is_trouble=any(latch.name not in OPERATORS_OWN for latch in new),
+        )
+        return Saved(read_trading_state(connection, account_label), seq)
+
+
 def save_trading_state(
     connection: sa.Connection,
     account_label: str,
@@ -56,36 +117,64 @@ def save_trading_state(
     A change is a ledger record. Entering HALTED opens a freeze and an incident in the same transaction.
     """
     with transaction(connection):
-        row = connection.execute(
-            sa.select(trading_state).where(trading_state.c.account_label == account_label).with_for_update()
-        ).first()
-        before = None if row is None else (row.state, list(row.reasons))
-        if before == (state, list(reasons)):
+        row = _locked(connection, account_label)
+        if row is not None and (row.state, list(row.reasons)) == (state, list(reasons)):
             return False
-        now = sa.func.clock_timestamp()
-        values: dict[str, Any] = {
-            "state": state,
-            "reasons": list(reasons),
-            "actor": actor,
-            "updated_at": now,
-            "fencing_token": fencing_token,
-            "since": row.since if row is not None and row.state == state else now,
-        }
-        statement = insert(trading_state).values(account_label=account_label, **values)
-        connection.execute(statement.on_conflict_do_update(index_elements=["account_label"], set_=values))
-        body: dict[str, Any] = {
-            "action": "trading_state",
-            "from": None if row is None else row.state,
-            "to": state,
-            "reasons": list(reasons),
-            "fencing_token": fencing_token,
-        }
-        if state == "HALTED" and (row is None or row.state != "HALTED"):
-            why = ", ".join(str(reason.get("code", "")) for reason in reasons) or TRADING_HALTED
-            body["freeze_id"] = open_freeze(connection, cause=TRADING_HALTED, reason=why, actor=actor)
-            body["incident_id"] = open_incident(connection, reason=why, actor=actor)
-        append(connection, kind="trading_state", subject=account_label, actor=actor, body=body)
+        _save(connection, account_label, row, state, reasons, actor=actor, fencing_token=fencing_token, detail={})
     return True
+
+
+def _locked(connection: sa.Connection, account_label: str) -> StoredTradingState | None:
+    statement = sa.select(trading_state).where(trading_state.c.account_label == account_label).with_for_update()
+    row = connection.execute(statement).mappings().first()
+    if row is None:
+        # There is no row to lock: two first changes at once would overwrite each other.
+        lock_head(connection)
+        row = connection.execute(statement).mappings().first()
+    return None if row is None else StoredTradingState(**row)
+
+
+def _save(
+    connection: sa.Connection,
+    account_label: str,
+    row: StoredTradingState | None,
+    state: State,
+    reasons: Sequence[Mapping[str, Any]],
+    *,
+    actor: str,
+    fencing_token: int,
+    detail: Mapping[str, Any],
+    is_trouble: bool = False,
+) -> int:
+    """Write row, incident, freeze and record; returns the record's number."""
+    now = sa.func.clock_timestamp()
+    values: dict[str, Any] = {
+        "state": state,
+        "reasons": list(reasons),
+        "actor": actor,
+        "updated_at": now,
+        "fencing_token": fencing_token,
+        "since": row.since if row is not None and row.state == state else now,
+    }
+    statement = insert(trading_state).values(account_label=account_label, **values)
+    connection.execute(statement.on_conflict_do_update(index_elements=["account_label"], set_=values))
+    body: dict[str, Any] = {
+        "action": "trading_state",
+        "from": None if row is None else row.state,
+        "to": state,
+        "reasons": list(reasons),
+        "fencing_token": fencing_token,
+    }
+    why = ", ".join(str(reason.get("code", "")) for reason in reasons) or TRADING_HALTED
+    told = {**detail, ACCOUNT: account_label, "state": state, "reasons": list(reasons)}
+    if state == "HALTED" and (row is None or row.state != "HALTED"):
+        body["freeze_id"] = open_freeze(connection, cause=TRADING_HALTED, reason=why, actor=actor)
+        body["incident_id"] = open_incident(connection, reason=why, actor=actor, detail=told)
+    elif state == "ACTIVE":
+        body["closed_incidents"] = close_incidents(connection, account_label, actor=actor)
+    elif not extend_incidents(connection, account_label, told) and is_trouble:
+        body["incident_id"] = open_incident(connection, reason=why, actor=actor, detail=told)
+    return append(connection, kind="trading_state", subject=account_label, actor=actor, body=body).seq
 
 
 def save_stops(connection: sa.Connection, account_label: str, stops: Mapping[str, Any], *, actor: str) -> None:

@@ -12,7 +12,7 @@ from torghut_assets.guard.holds import freeze_promotion, lift_promotion_freezes,
 from torghut_assets.guard.records import Claims
 from torghut_runtime.storage.controls import record_control
 from torghut_runtime.storage.guard_tables import guard_stage_results, trading_state
-from torghut_runtime.storage.incidents import close_incident, open_incident, open_incidents
+from torghut_runtime.storage.incidents import open_incident, open_incidents
 from torghut_runtime.storage.trading_state import save_trading_state
 
 
@@ -209,10 +209,7 @@ def test_halted_trading_freezes_promotion_until_an_approved_resume(world: World)
     assert (refused.allowed, refused.reason) == (False, "trading_halted")
     with world.engine.begin() as connection:
         save_trading_state(connection, "paper", "ACTIVE", reasons=[], actor="runtime", fencing_token=2)
-    assert world.check("promotion-prerequisites").reason == "promotion_frozen:incident_open"
-    with world.engine.begin() as connection:
-        for incident in open_incidents(connection):
-            close_incident(connection, incident.id, actor="ada")
+        assert open_incidents(connection) == []
     assert world.check("promotion-prerequisites").reason == "promotion_frozen:trading_halted"
     assert lift_promotion_freezes(world.engine, reason="go on", approver="grace", actor="ada").reason == "lifted"
     assert world.enter("promotion-prerequisites").applied

@@ -86,13 +86,17 @@ def test_since_stays_while_only_reasons_change(connection: sa.Connection) -> Non
     assert third.since > second.since
 
 
-def test_leaving_halted_lifts_nothing(connection: sa.Connection) -> None:
+def test_leaving_halted_closes_its_own_incident_and_lifts_no_freeze(connection: sa.Connection) -> None:
+    somebody_elses = open_incident(connection, reason="odd fills", actor="ada")
     save(connection, "HALTED", REASON)
     assert trading_halted(connection)
+    save(connection, "REDUCING", REASON)
+    assert len(open_incidents(connection)) == 2
     save(connection, "ACTIVE")
     assert not trading_halted(connection)
+    assert [incident.id for incident in open_incidents(connection)] == [somebody_elses]
     assert freeze_cause(connection) == "incident_open"
-    assert close_incident(connection, open_incidents(connection)[0].id, actor="ada")
+    assert close_incident(connection, somebody_elses, actor="ada")
     assert freeze_cause(connection) == "trading_halted"
     assert len(lift_freezes(connection, actor="ada", reason="go on")) == 1
     assert freeze_cause(connection) is None

@@ -34,8 +34,9 @@ class Wire:
     def cancel(self, order_id: str) -> None:
         self.sent.append(f"cancel {order_id}")
 
-    def cancel_all(self) -> None:
+    def cancel_all(self) -> list[dict[str, Any]]:
         self.sent.append("cancel all")
+        return []
 
 
 class World:

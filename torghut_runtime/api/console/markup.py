@@ -63,6 +63,8 @@ def signed(value: object) -> Markup:
     text = number(value, money=True)
     if text == NOTHING:
         return joined([text])
+    if text in ("0.00", "-0.00"):
+        return joined(["0.00"])
     is_loss = text.startswith("-")
     return el("span", text if is_loss else f"+{text}", class_="loss" if is_loss else "gain")
 

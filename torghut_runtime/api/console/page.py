@@ -48,8 +48,8 @@ def page(settings: Settings, made: Mapping[str, Markup] | None, head: Mapping[st
             el(
                 "main",
                 _locked() if made is None else "",
-                el("div", _column(("state",), made), _stops(), _column(("account",), made), class_="first"),
-                _column(("positions", "orders", "decisions"), made),
+                el("div", _column(("state",), made), _stops(), class_="first"),
+                _column(("account", "positions", "orders", "decisions"), made),
                 el(
                     "div",
                     _column(("limits", "strategies"), made),

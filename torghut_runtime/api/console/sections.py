@@ -125,7 +125,9 @@ def _error(error: object) -> object:
 
 
 def _account(positions: Mapping[str, Any]) -> Markup:
-    account = positions["account"]
+    account = mapping_of(positions["account"])
+    if account is None:
+        return el("p", "The account is not known yet.", class_="empty")
     drawdown = account.get("drawdown")
     return facts(
         [
