@@ -74,6 +74,7 @@ def page(settings: Settings, made: Mapping[str, Markup] | None, head: Mapping[st
             el("meta", name="viewport", content="width=device-width, initial-scale=1"),
             el("meta", name="color-scheme", content="light dark"),
             el("title", title),
+            el("link", rel="icon", href="console/icon.svg", type="image/svg+xml"),
             el("link", rel="stylesheet", href="console/console.css"),
             el("noscript", el("meta", http_equiv="refresh", content="5")),
             el("script", src="console/console.js", defer=True),

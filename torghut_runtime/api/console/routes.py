@@ -30,7 +30,7 @@ EVERY_S: Final = 1.0
 WATCHERS: Final = 50
 _SHOWN: Final = 25
 _STATIC: Final = Path(__file__).parent / "static"
-_FILES: Final = {"console.css": "text/css", "console.js": "text/javascript"}
+_FILES: Final = {"console.css": "text/css", "console.js": "text/javascript", "icon.svg": "image/svg+xml"}
 _HEADERS: Final = {
     "Content-Security-Policy": POLICY,
     "X-Content-Type-Options": "nosniff",
