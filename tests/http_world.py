@@ -24,6 +24,7 @@ from fastapi import FastAPI
 from feed_settings import feed_settings
 from postgres import free_port
 
+from torghut_runtime.api.deadlines import Deadlines
 from torghut_runtime.api.no_engine import NoEngine
 from torghut_runtime.api.service import HttpService
 from torghut_runtime.engine.surface import Component, Dependency, Operation, OperationRefusedError, UnknownStrategyError
@@ -37,6 +38,8 @@ from torghut_runtime.storage.trading_state import save_trading_state
 OPERATOR, VIEWER = "operator-token", "viewer-token"
 DOWN = "postgresql://torghut:torghut@127.0.0.1:1/torghut"
 ACCOUNT = "paper"
+PATIENT = Deadlines(probe=20, answer=20, stop_claim=20, claim=20, record=20)
+"""For tests that are about something else than the database's silence."""
 
 
 def digest_of(token: str) -> str:
@@ -199,10 +202,11 @@ class KeptEngine:
         return Operation(action, before, after.state, effects, durable=is_stored)
 
 
-def app_of(dsn: str, engine: KeptEngine | None = None, **fields: Any) -> FastAPI:
+def app_of(dsn: str, engine: KeptEngine | None = None, *, deadlines: Deadlines = PATIENT, **fields: Any) -> FastAPI:
     """The service, with that engine attached."""
     values = {"given_dsn": dsn, "operator_tokens": TOKENS, **fields}
-    app = create_app(feed_settings(**{name: value for name, value in values.items() if value is not None}))
+    settings = feed_settings(**{name: value for name, value in values.items() if value is not None})
+    app = create_app(settings, deadlines=deadlines)
     if engine is not None:
         service: HttpService = app.state.http
         service.attach(engine, engine)

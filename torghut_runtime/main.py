@@ -12,6 +12,7 @@ from prometheus_client import CollectorRegistry, PlatformCollector, ProcessColle
 
 from torghut_runtime.api.closing import told_by_signals
 from torghut_runtime.api.collector import FeedCollector
+from torghut_runtime.api.deadlines import Deadlines
 from torghut_runtime.api.health import SERVICE
 from torghut_runtime.api.service import HttpService
 from torghut_runtime.api.webhook import Webhook
@@ -23,7 +24,9 @@ from torghut_runtime.settings import Settings, load_settings, require_operators
 from torghut_runtime.trading_settings import TradingSettings, load_trading_settings
 
 
-def create_app(settings: Settings, trading: TradingSettings | None = None) -> FastAPI:
+def create_app(
+    settings: Settings, trading: TradingSettings | None = None, *, deadlines: Deadlines | None = None
+) -> FastAPI:
     """The service for these settings; nothing connects before it starts. ``app.state.http`` takes the engine.
 
     Raises:
@@ -37,7 +40,8 @@ def create_app(settings: Settings, trading: TradingSettings | None = None) -> Fa
     ProcessCollector(registry=registry)
     PlatformCollector(registry=registry)
     registry.register(collector)
-    service = HttpService(settings, trading or load_trading_settings(), collector, registry, metrics)
+    limits = deadlines or Deadlines()
+    service = HttpService(settings, trading or load_trading_settings(), collector, registry, metrics, limits)
     collector.watch(service.view)
 
     @asynccontextmanager

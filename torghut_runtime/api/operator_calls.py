@@ -15,6 +15,7 @@ from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from torghut_runtime.api.deadlines import Deadlines
 from torghut_runtime.api.faults import DATABASE_UNAVAILABLE, fault_body
 from torghut_runtime.api.operator_log import KEPT, Claim, OperatorLog, record_of
 from torghut_runtime.canonical import canonical_value, utc_text
@@ -30,9 +31,6 @@ from torghut_runtime.errors import StoreUnavailableError
 
 logger = logging.getLogger(__name__)
 
-_STOP_CLAIM_S: Final = 0.25
-_CLAIM_S: Final = 3.0
-_RECORD_S: Final = 2.0
 _OTHERS_S: Final = 30.0
 _POLL_S: Final = 0.1
 _KNOWN: Final = 10_000
@@ -84,11 +82,13 @@ class OperatorCalls:
         view: Callable[[], EngineView],
         operations: Callable[[], Operations | None],
         metrics: TradingMetrics,
+        deadlines: Deadlines,
     ) -> None:
         self._log = log
         self._view = view
         self._operations = operations
         self._metrics = metrics
+        self._deadlines = deadlines
         self._lock = threading.Lock()
         self._known: OrderedDict[str, _Known] = OrderedDict()
 
@@ -159,7 +159,7 @@ class OperatorCalls:
 
     def _claim(self, call: Call, request_id: str) -> Claim:
         """Ours, or what another process has answered meanwhile."""
-        deadline = _STOP_CLAIM_S if call.stops else _CLAIM_S
+        deadline = self._deadlines.stop_claim if call.stops else self._deadlines.claim
         ends = time.monotonic() + (deadline if call.stops else _OTHERS_S)
         while True:
             claim = self._log.claim(request_id, call.actor, call.key, deadline)
@@ -225,7 +225,7 @@ class OperatorCalls:
             **found,
         }
         record = record_of(call.subject, call.actor, canonical_value(body))
-        seq = self._log.record(record, _RECORD_S)
+        seq = self._log.record(record, self._deadlines.record)
         told = (
             "failed" if outcome == "unavailable" else "stored_later" if outcome == "done" and seq is None else outcome
         )

@@ -17,6 +17,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import SQLAlchemyError
 
+from torghut_runtime.api.deadlines import Deadlines
 from torghut_runtime.api.reading import bounded_engine
 from torghut_runtime.errors import StoreUnavailableError
 from torghut_runtime.storage.database import connect
@@ -56,8 +57,8 @@ class Claim:
 class OperatorLog:
     """Writes records and answers; every method may be called from any thread and none raises for the database."""
 
-    def __init__(self, dsn: str) -> None:
-        self._engine = bounded_engine(dsn, 2_000)
+    def __init__(self, dsn: str, deadlines: Deadlines) -> None:
+        self._engine = bounded_engine(dsn, int(deadlines.record * 1000))
         self._pending: deque[Record] = deque(maxlen=_PENDING)
         self._wake = threading.Event()
         self._stopped = False

@@ -10,6 +10,7 @@ from prometheus_client import CollectorRegistry
 from torghut_runtime.api.access import Access
 from torghut_runtime.api.collector import FeedCollector
 from torghut_runtime.api.console.routes import console_routes
+from torghut_runtime.api.deadlines import Deadlines
 from torghut_runtime.api.faults import answer_faults
 from torghut_runtime.api.flags_document import ReadElsewhere, flags_from_environment
 from torghut_runtime.api.health import health_routes
@@ -36,14 +37,15 @@ class HttpService:
         collector: FeedCollector,
         registry: CollectorRegistry,
         metrics: TradingMetrics,
+        deadlines: Deadlines,
     ) -> None:
         self.settings = settings
         self._view: EngineView = NoEngine(trading)
         self._operations: Operations | None = None
-        self.reader = Reader(settings.db_dsn)
-        self.log = OperatorLog(settings.db_dsn)
+        self.reader = Reader(settings.db_dsn, deadlines)
+        self.log = OperatorLog(settings.db_dsn, deadlines)
         self.access = Access(settings, self.log, metrics)
-        self.calls = OperatorCalls(self.log, self.view, self.operations, metrics)
+        self.calls = OperatorCalls(self.log, self.view, self.operations, metrics, deadlines)
         self._collector = collector
         self._registry = registry
         elsewhere = ReadElsewhere()

@@ -134,7 +134,7 @@ def trading_routes(
     @router.get("/metrics", response_model=documents.Counters, responses=protected, summary="The counters, as JSON")
     async def metrics(_: Annotated[NoQuery, Query()]) -> Response:
         try:
-            costs = await reader.run(day_figures, 1.0)
+            costs = await reader.run(day_figures, reader.deadlines.probe)
         except StoreUnavailableError:
             costs = None  # the counters are memory, and are there without a database
         return _json(await asyncio.to_thread(lambda: shown(documents.Counters, counters_of(view(), registry, costs))))

@@ -15,6 +15,7 @@ from alpaca_streams import until
 from http_world import DOWN, OPERATOR, VIEWER, KeptEngine, app_of, bearer, ledger_of, serving
 from postgres import free_port
 
+from torghut_runtime.api.deadlines import Deadlines
 from torghut_runtime.errors import InputError
 from torghut_runtime.settings import Settings, load_settings, require_operators
 from torghut_runtime.storage.database import connect, create_engine
@@ -289,16 +290,16 @@ def _relay(listener: Any, port: int) -> None:
             threading.Thread(target=pump, args=pair, daemon=True).start()
 
 
-def test_a_ledger_that_is_locked_does_not_hold_a_halt(client: httpx.Client, kept: KeptEngine) -> None:
+def test_a_ledger_that_is_locked_does_not_hold_a_halt(kept: KeptEngine) -> None:
     dsn = kept.dsn
-    with connect(create_engine(dsn)) as connection:
+    with serving(app_of(dsn, kept, deadlines=Deadlines())) as client, connect(create_engine(dsn)) as connection:
         connection.execute(sa.text("SELECT * FROM governance_ledger_head FOR UPDATE"))
         kept.dsn = DOWN  # the engine's own record would wait for the same lock
         answer = call(client, "/trading/halt")
         assert (answer.status_code, answer.json()["durable"]) == (202, False)
         assert kept.trading.state == "HALTED"
         connection.rollback()
-    until(lambda: [outcome for _, _, outcome in outcomes(dsn)] == ["done"])
+        until(lambda: [outcome for _, _, outcome in outcomes(dsn)] == ["done"])
 
 
 def test_no_token_appears_in_logs_answers_or_the_ledger(

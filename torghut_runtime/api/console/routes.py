@@ -63,7 +63,7 @@ class Console:
 
     async def _rows(self) -> tuple[list[OrderRow] | None, list[DecisionRow] | None]:
         try:
-            return await self.reader.run(_newest, EVERY_S)
+            return await self.reader.run(_newest, self.reader.deadlines.probe)
         except StoreUnavailableError:
             return None, None
 
