@@ -15,12 +15,14 @@ from torghut_runtime.api.documents import DatabaseCheck, Liveness, Readiness, Se
 from torghut_runtime.api.faults import DATABASE_UNAVAILABLE, fault_body, responses
 from torghut_runtime.api.reading import Reader
 from torghut_runtime.api.trading_routes import NoQuery
+from torghut_runtime.engine.heartbeat import Heartbeat
 from torghut_runtime.engine.surface import Component, EngineView
 from torghut_runtime.order_feed.status import configuration
 from torghut_runtime.settings import Settings
 
 SERVICE: Final = "torghut-runtime"
 HEARTBEAT_LIMIT_S: Final = 15.0
+LOOP: Final = "loop"
 Parameters = Annotated[NoQuery, Query()]
 
 
@@ -31,8 +33,12 @@ def health_routes(
     access: Access,
     reader: Reader,
     view: Callable[[], EngineView],
+    loop: Heartbeat,
 ) -> APIRouter:
-    """The routes that answer whatever is down; liveness and readiness are asked by machines and need no token."""
+    """The routes that answer whatever is down; liveness and readiness are asked by machines and need no token.
+
+    ``loop`` is the heartbeat of the event loop.
+    """
     router = APIRouter(tags=["health"])
     guarded = [Depends(access.read)]
     protected = responses(401, 403, 422)
@@ -50,14 +56,14 @@ def health_routes(
         summary="Whether the process lives",
     )
     async def healthz(_: Parameters) -> JSONResponse:
-        parts = {"collector": collector_component(collector), **view().components()}
+        parts = {"collector": collector_component(collector), LOOP: loop_component(loop), **view().components()}
         oldest = max(each.age_seconds for each in parts.values())
         alive = oldest <= HEARTBEAT_LIMIT_S
         return JSONResponse(
             {
                 "status": "ok" if alive else "stale",
                 "service": SERVICE,
-                "heartbeat_age_seconds": round(oldest, 3),
+                "heartbeat_age_seconds": round(parts[LOOP].age_seconds, 3),
                 "components": {
                     name: {"age_seconds": round(each.age_seconds, 3), "state": each.state}
                     for name, each in parts.items()
@@ -113,6 +119,11 @@ def collector_component(collector: FeedCollector) -> Component:
     """The thread that reads for metrics, as a part like any other."""
     age = time.monotonic() - collector.heartbeat
     return Component(age, "ok" if age <= HEARTBEAT_LIMIT_S else "stale")
+
+
+def loop_component(loop: Heartbeat) -> Component:
+    """The event loop."""
+    return Component(loop.age, "ok" if loop.age <= HEARTBEAT_LIMIT_S else "stale")
 
 
 def unready_reasons(settings: Settings, collector: FeedCollector) -> list[str]:

@@ -5,7 +5,6 @@ answers operators with ``engine_unavailable``.
 """
 
 from fastapi import FastAPI
-from prometheus_client import CollectorRegistry
 
 from torghut_runtime.api.access import Access
 from torghut_runtime.api.collector import FeedCollector
@@ -21,6 +20,7 @@ from torghut_runtime.api.operator_log import OperatorLog
 from torghut_runtime.api.operator_routes import operator_routes
 from torghut_runtime.api.reading import Reader
 from torghut_runtime.api.trading_routes import trading_routes
+from torghut_runtime.engine.heartbeat import Heartbeat
 from torghut_runtime.engine.metrics import TradingMetrics
 from torghut_runtime.engine.surface import EngineView, Operations
 from torghut_runtime.settings import Settings
@@ -35,8 +35,8 @@ class HttpService:
         settings: Settings,
         trading: TradingSettings,
         collector: FeedCollector,
-        registry: CollectorRegistry,
         metrics: TradingMetrics,
+        loop: Heartbeat,
         deadlines: Deadlines,
     ) -> None:
         self.settings = settings
@@ -47,7 +47,8 @@ class HttpService:
         self.access = Access(settings, self.log, metrics)
         self.calls = OperatorCalls(self.log, self.view, self.operations, metrics, deadlines)
         self._collector = collector
-        self._registry = registry
+        self._registry = metrics.registry
+        self._loop = loop
         elsewhere = ReadElsewhere()
         self._flags = flags_from_environment(settings, trading, elsewhere)
 
@@ -68,7 +69,9 @@ class HttpService:
         answer_faults(app)
         label = self.settings.account_label
         app.include_router(
-            health_routes(self.settings, self._collector, self._registry, self.access, self.reader, self.view)
+            health_routes(
+                self.settings, self._collector, self._registry, self.access, self.reader, self.view, self._loop
+            )
         )
         app.include_router(
             trading_routes(self.access, self.reader, self.view, self._registry, lambda: self._flags)
