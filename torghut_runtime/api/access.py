@@ -3,7 +3,7 @@
 import threading
 import time
 from collections import OrderedDict
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 from fastapi import Depends, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
@@ -34,14 +34,13 @@ class Access:
         self._lock = threading.Lock()
         self._seen: OrderedDict[str, tuple[float, int]] = OrderedDict()
 
-    async def read(self, request: Request, _: Credentials) -> None:
-        """Let a reader pass.
+    @property
+    def reading(self) -> list[Any]:
+        """What a route that is read depends on: a valid token where the settings ask for one, else nothing."""
+        return [Depends(self._read)] if self._read_auth else []
 
-        Raises:
-            HttpFaultError: reading needs a token and there is no valid one.
-        """
-        if self._read_auth:
-            self.caller(request)
+    async def _read(self, request: Request, _: Credentials) -> None:
+        self.caller(request)
 
     def caller(self, request: Request) -> OperatorToken:
         """Who calls.

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 from typing import Annotated, Final
 
-from fastapi import APIRouter, Depends, Query, Response
+from fastapi import APIRouter, Query, Response
 from fastapi.responses import JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
@@ -40,7 +40,7 @@ def health_routes(
     ``loop`` is the heartbeat of the event loop.
     """
     router = APIRouter(tags=["health"])
-    guarded = [Depends(access.read)]
+    guarded = access.reading
     protected = responses(401, 403, 422)
 
     @router.get("/", response_model=Service, dependencies=guarded, responses=protected, summary="Who answers")

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import fastapi_offline
-from fastapi import APIRouter, Depends, FastAPI
+from fastapi import APIRouter, FastAPI
 from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.responses import FileResponse, HTMLResponse
 
@@ -23,7 +23,7 @@ def docs_routes(app: FastAPI, access: Access) -> APIRouter:
     """The description of this service and the page that shows it."""
     router = APIRouter(include_in_schema=False)
 
-    @router.get("/openapi.json", dependencies=[Depends(access.read)])
+    @router.get("/openapi.json", dependencies=access.reading)
     async def description() -> dict[str, Any]:
         return app.openapi()
 

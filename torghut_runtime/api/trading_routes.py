@@ -11,7 +11,7 @@ from typing import Annotated, Any, Final, Literal, TypeVar
 
 import pydantic_core
 import sqlalchemy as sa
-from fastapi import APIRouter, Depends, Query, Response
+from fastapi import APIRouter, Query, Response
 from prometheus_client import CollectorRegistry
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, WithJsonSchema
 
@@ -108,7 +108,7 @@ def trading_routes(
     flags: Callable[[], documents.Flags],
 ) -> APIRouter:
     """The GETs below ``/trading``."""
-    router = APIRouter(prefix="/trading", tags=["trading"], dependencies=[Depends(access.read)])
+    router = APIRouter(prefix="/trading", tags=["trading"], dependencies=access.reading)
     protected = responses(401, 403, 422)
     stored = responses(401, 403, 422, 503)
 

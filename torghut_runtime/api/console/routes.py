@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import pydantic_core
 import sqlalchemy as sa
-from fastapi import APIRouter, Depends, Request, Response
+from fastapi import APIRouter, Request, Response
 from fastapi.responses import FileResponse, StreamingResponse
 
 from torghut_runtime.api.access import Access
@@ -105,7 +105,7 @@ def console_routes(
         head = {name: status[name] for name in _HEAD}
         return Response(page(settings, made, head), media_type="text/html", headers=_HEADERS)
 
-    @router.get("/console/events", dependencies=[Depends(access.read)])
+    @router.get("/console/events", dependencies=access.reading)
     async def events(request: Request) -> StreamingResponse:
         if console.watchers >= WATCHERS:
             raise HttpFaultError(503, "too_many_watchers")
