@@ -14,6 +14,7 @@ from torghut_runtime.clock import NANOSECONDS, Clock, nanoseconds_of
 from torghut_runtime.engine.account_view import AccountView
 from torghut_runtime.engine.market_view import PriceSnapshot
 from torghut_runtime.engine.stance import Stance
+from torghut_runtime.engine.strategy_blocks import STRATEGY_DISABLED, StrategyBlocks
 from torghut_runtime.market.calendar import TradingCalendar, is_exchange_traded
 from torghut_runtime.orders.manager import RATE, OrderManager
 from torghut_runtime.orders.model import Decision, Intent, OrderTerms, client_order_id
@@ -94,7 +95,11 @@ class Dispatcher:
         order_ttl_seconds: int,
         price_of: PriceOf,
         clock: Clock,
+        blocks: StrategyBlocks | None = None,
     ) -> None:
+        self._blocks = blocks or StrategyBlocks()
+        self.told_cancels: Callable[[int, int], None] = lambda _done, _failed: None
+        """Hears of the entries that were cancelled when trading was reduced: asked, and failed."""
         self._label = account_label
         self._manager = manager
         self._tracker = manager.tracker
@@ -148,6 +153,11 @@ class Dispatcher:
         """When :meth:`on_time` has something to do."""
         return min((each.due_ns for each in (*self._queued, *self._working, *self._exits.values())), default=None)
 
+    @property
+    def open_decisions(self) -> frozenset[str]:
+        """Hashes of the decisions of which an order waits here, is open with a time to live, or may still follow."""
+        return frozenset(each.decision.decision_hash for each in (*self._queued, *self._working, *self._exits.values()))
+
     def on_time(self) -> None:
         """Release queued orders, re-price or cancel entries that waited, send exits that could not go before."""
         now_ns = self._clock.now_ns()
@@ -163,14 +173,28 @@ class Dispatcher:
         for each in [*self._exits.values()]:
             self._send_exit(each)
 
+    def strategy_blocked(self, strategy_id: str, *, frozen: bool) -> None:
+        """An operator has stopped a strategy: its entries are taken back, frozen its exits as well."""
+
+        def ends(intent: Intent) -> bool:
+            return intent.strategy_id == strategy_id and (frozen or not intent.is_exit)
+
+        self._withdraw((each for each in self._queued if ends(each.intent)), STRATEGY_DISABLED)
+        if frozen:
+            for slot in [slot for slot in self._exits if slot[0] == strategy_id]:
+                del self._exits[slot]
+        open_orders = self._tracker.open_orders()
+        self._cancel(each.order_id for each in open_orders if each.intent is not None and ends(each.intent))
+
     def _state_changed(self, state: State) -> None:
         if state == REDUCING:
             self._withdraw((each for each in self._queued if not each.intent.is_exit), "state_reducing")
-            self._cancel(order.order_id for order in self._tracker.open_entries())
+            self.told_cancels(*self._cancel(order.order_id for order in self._tracker.open_entries()))
         elif state == HALTED:
             self._withdraw(self._queued, "state_halted")
             self._exits.clear()
-            self._cancel(order.order_id for order in self._tracker.open_orders())
+            if not self._stance.cancels_at_once:
+                self._cancel(order.order_id for order in self._tracker.open_orders())
 
     # Within -----------------------------------------------------------------------------------------------------------
 
@@ -203,6 +227,11 @@ class Dispatcher:
         closes_ns = _ns(self._calendar.session_close(session))
         self._queued.append(_Waiting(decision, intent, opens_ns - BEFORE_OPEN_NS, opens_ns, closes_ns))
         self._manager.metrics.queued(len(self._queued))
+
+    def resume(self, decision: Decision, intent: Intent) -> None:
+        """Take over an open limit entry of an earlier process: it gets its time to live anew, and one new price."""
+        due_ns = self._clock.now_ns() + self._ttl_ns
+        self._working.append(_Waiting(decision, intent, due_ns, repriced=intent.seq > 0))
 
     def _queue(self, decision: Decision, intent: Intent) -> None:
         if self._manager.commit(decision, intent):
@@ -240,6 +269,7 @@ class Dispatcher:
     def _refusals(self, intent: Intent) -> list[str]:
         """What stands against a queued order now, its own reservation left aside."""
         reasons = gate_reasons(self._stance.gate(), is_exit=intent.is_exit)
+        reasons += self._blocks.reasons(intent.strategy_id, is_exit=intent.is_exit)
         if intent.is_exit:
             return reasons
         portfolio = self._account.portfolio
@@ -258,7 +288,8 @@ class Dispatcher:
             return
         limit = self._price_of(intent.terms.symbol).touch(intent.terms.side)
         unchanged = limit == intent.terms.limit_price
-        if each.repriced or gate_reasons(self._stance.gate(), is_exit=False):
+        stopped = self._blocks.reasons(intent.strategy_id, is_exit=False)
+        if each.repriced or stopped or gate_reasons(self._stance.gate(), is_exit=False):
             self._manager.cancel(order.order_id)
             return
         if unchanged:
@@ -282,9 +313,10 @@ class Dispatcher:
             self._manager.withdraw(each.intent, reason, expired=expired)
         self._manager.metrics.queued(len(self._queued))
 
-    def _cancel(self, order_ids: Iterable[str]) -> None:
-        for order_id in list(order_ids):
-            self._manager.cancel(order_id)
+    def _cancel(self, order_ids: Iterable[str]) -> tuple[int, int]:
+        """Ask for the end of these orders; how many were asked, and for how many that failed."""
+        done = [self._manager.cancel(order_id) for order_id in list(order_ids)]
+        return sum(done), len(done) - sum(done)
 
 
 def _ns(moment: datetime | None) -> int:

@@ -8,11 +8,12 @@ trader feeds it bars, order events and the time. Research's account does the sam
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from datetime import datetime
 from decimal import Decimal
 from typing import Final
 
-from torghut_runtime.clock import Clock
+from torghut_runtime.clock import Clock, nanoseconds_of
 from torghut_runtime.compiled import Vector
 from torghut_runtime.engine.account_view import AccountView, with_taken
 from torghut_runtime.engine.circuit import StrategyCircuit
@@ -21,7 +22,10 @@ from torghut_runtime.engine.dispatcher import Dispatcher, collar_price, intent_o
 from torghut_runtime.engine.driver import StrategyDriver, Verdict, position_vector
 from torghut_runtime.engine.entry_draft import EntryDraft, cap_of, slot_of, time_in_force, wish_of
 from torghut_runtime.engine.market_view import DailyVolumes, PriceSnapshot, as_decimal, price_of
+from torghut_runtime.engine.recording import Recorder
 from torghut_runtime.engine.stance import Stance
+from torghut_runtime.engine.stops import EmergencyStop, Vitals
+from torghut_runtime.engine.strategy_blocks import StrategyBlocks
 from torghut_runtime.market.calendar import TradingCalendar, is_exchange_traded
 from torghut_runtime.market.features import Bar
 from torghut_runtime.market.timeframe import DAILY, timeframe_seconds
@@ -35,13 +39,10 @@ from torghut_runtime.risk.limits import (
     Limits,
     MarketView,
     Side,
-    daily_loss_reached,
-    drawdown,
     entry_reasons,
     gate_reasons,
     market_reasons,
 )
-from torghut_runtime.risk.trading_state import BROKER_FAILURES, DAILY_LOSS, DRAWDOWN, ORDER_UNKNOWN
 from torghut_runtime.strategies.decide import REASON_ENTRY, REASON_EXIT, REASON_HOLD, REASON_TARGET, REASONS
 from torghut_runtime.strategies.registry import BoundStrategy
 from torghut_runtime.trading_settings import TradingSettings
@@ -54,6 +55,10 @@ _GRACE_SECONDS: Final = 10.0
 CONFLICT: Final = "intent_conflict_resolved"
 DEGRADED: Final = "strategy_degraded"
 SHORTS: Final = "shorts_not_allowed"
+
+
+Refusals = Callable[[str, str], Sequence[str]]
+"""Reasons against any entry of a strategy in a symbol: catalog, provenance, universe, operator."""
 
 
 class Trader:
@@ -69,8 +74,12 @@ class Trader:
         journal: Journal,
         stance: Stance,
         clock: Clock,
+        refusals: Refusals = lambda _strategy_id, _symbol: (),
+        recorder: Recorder | None = None,
+        blocks: StrategyBlocks | None = None,
     ) -> None:
         self.driver = driver
+        self.refusals = refusals
         self.account = account
         self.portfolio = account.portfolio
         self.manager = manager
@@ -82,13 +91,25 @@ class Trader:
         self._label = settings.mode.account_label
         self._journal = journal
         self._clock = clock
-        self._digests = {each.entry.strategy_id: parameters_digest(each) for each in driver.strategies}
+        self._digests: dict[str, str] = {}
+        self._warmed: set[tuple[str, str]] = set()
+        self.use(driver)
+        self._recorder = recorder
+        self._records_full = False
         self._calendar = TradingCalendar()
         self._volumes = DailyVolumes()
         self._circuit = StrategyCircuit(
             settings.strategies.circuit_errors, settings.strategies.circuit_cooldown_seconds
         )
         self._prices: dict[str, PriceSnapshot] = {}
+        self.blocks = blocks or StrategyBlocks()
+        self.continuity: Callable[[], Sequence[str]] = tuple
+        """Reasons that market data give to stop, asked at every evaluation."""
+        self.evaluates_bars = True
+        """Whether new bars are evaluations of the emergency stop; a process that trades evaluates by the clock."""
+        self.emergency_stop = EmergencyStop(
+            limits=self.limits, stops=settings.stops, stance=stance, clock=clock, vitals=self.vitals
+        )
         self.dispatcher = Dispatcher(
             account_label=self._label,
             manager=manager,
@@ -98,7 +119,13 @@ class Trader:
             order_ttl_seconds=settings.execution.order_ttl_seconds,
             price_of=self._prices.__getitem__,
             clock=clock,
+            blocks=self.blocks,
         )
+
+    def use(self, driver: StrategyDriver) -> None:
+        """Ask other strategies from the next bar on; positions and orders stay."""
+        self.driver = driver
+        self._digests = {each.entry.strategy_id: parameters_digest(each) for each in driver.strategies}
 
     # What happens -----------------------------------------------------------------------------------------------------
 
@@ -109,6 +136,9 @@ class Trader:
         """
         self.metrics.bars_taken(waited)
         now = self._clock.now()
+        if self._recorder is not None and self._recorder.is_full != self._records_full:
+            self._records_full = not self._records_full
+            self.stance.set(backpressure=self._records_full)
         for bar in bars:
             if bar.session is not None:
                 self.account.begin(bar.session)
@@ -116,14 +146,56 @@ class Trader:
             self._prices[bar.symbol] = price_of(bar, now)
             self.portfolio.mark(bar.symbol, as_decimal(bar.close))
         self.account.value()
-        self.watch()
+        if self.evaluates_bars:
+            self.watch()
+        else:
+            self.emergency_stop.check_losses()
         for bar in bars:
             for strategy in self.driver.strategies:
                 if strategy.entry.base_timeframe == bar.timeframe:
                     self.portfolio.bar_passed((strategy.entry.strategy_id, bar.symbol))
-            verdicts = self.driver.push(bar, self._seconds_to_close(bar), self._position)
-            self._act(bar, verdicts)
+            self._judge(bar, now)
         self.metrics.bars_done()
+
+    def _judge(self, bar: Bar, now: datetime) -> None:
+        """Ask the strategies about a bar, record what they say and act on it."""
+        seconds_to_close = self.seconds_to_close(bar)
+        verdicts = self.driver.push(bar, seconds_to_close, self._position)
+        if self._recorder is None:
+            self._act(bar, verdicts)
+            return
+        account, price = self.account.document(), self._prices[bar.symbol]
+        with self._recorder.steps(verdicts, seconds_to_close, account, price, now):
+            self._act(bar, verdicts)
+
+    def warm_up(self, bars: Sequence[Bar]) -> None:
+        """Take all the history of one symbol and timeframe, in order of time, and decide nothing.
+
+        What was known of the two is forgotten. Only the first time are volumes and held bars counted by it: later they
+        have been counted already.
+        """
+        if not bars:
+            return
+        symbol, timeframe = bars[0].symbol, bars[0].timeframe
+        if (symbol, timeframe) not in self._warmed:
+            self._warmed.add((symbol, timeframe))
+            for bar in bars:
+                self._volumes.add(bar)
+            self._count_held(bars)
+        self._prices[symbol] = price_of(bars[-1], self._clock.now())
+        self.portfolio.mark(symbol, as_decimal(bars[-1].close))
+        self.driver.forget(symbol, timeframe)
+        self.driver.warm_up((bar, self.seconds_to_close(bar)) for bar in bars)
+
+    def _count_held(self, bars: Sequence[Bar]) -> None:
+        """How many bars the positions of an earlier process have been held."""
+        for strategy in self.driver.strategies:
+            slot = (strategy.entry.strategy_id, bars[0].symbol)
+            since = self.portfolio.held_since(slot)
+            if strategy.entry.base_timeframe == bars[0].timeframe and since is not None:
+                for bar in bars:
+                    if since < nanoseconds_of(bar.event_ts):
+                        self.portfolio.bar_passed(slot)
 
     def on_order_event(self, value: bytes) -> None:
         """Take an event of the broker's stream."""
@@ -147,22 +219,19 @@ class Trader:
 
     def watch(self) -> None:
         """One evaluation of the emergency stop."""
-        equity, now = self.portfolio.equity, self._clock.now()
-        triggered: list[str] = []
-        if daily_loss_reached(equity, self.account.opening_equity, self.limits):
-            triggered.append(DAILY_LOSS)
-        fallen = drawdown(equity, self.account.high_water_mark)
-        if fallen >= self.limits.max_drawdown:
-            triggered.append(f"{DRAWDOWN}:{fallen:.6f}")
-        stops = self._settings.stops
-        if stops.emergency_stop:
-            if self.manager.failures_in_a_row >= stops.broker_failure_streak:
-                triggered.append(f"{BROKER_FAILURES}:{self.manager.failures_in_a_row}")
-            triggered.extend(f"{ORDER_UNKNOWN}:{key}" for key in self.manager.unresolved)
-        for code in self.stance.trading_state.codes:
-            if code.startswith(ORDER_UNKNOWN) and code not in triggered:
-                self.stance.resolve(code)
-        self.stance.evaluate(triggered, now, stops.recovery_cycles)
+        self.emergency_stop.evaluate()
+
+    def vitals(self) -> Vitals:
+        """What the emergency stop judges by."""
+        return Vitals(
+            equity=self.portfolio.equity,
+            opening_equity=self.account.opening_equity,
+            high_water_mark=self.account.high_water_mark,
+            broker_failures=self.manager.failures_in_a_row,
+            unresolved_orders=self.manager.unresolved,
+            continuity=tuple(self.continuity()),
+            flags_stale="flags_stale" in self.stance.gate().entry_refusals,
+        )
 
     # Judging a bar ----------------------------------------------------------------------------------------------------
 
@@ -173,7 +242,8 @@ class Trader:
             float(held.qty), float(held.average_entry), held.bars_held, bar.close, float(self.portfolio.pending(slot))
         )
 
-    def _seconds_to_close(self, bar: Bar) -> float:
+    def seconds_to_close(self, bar: Bar) -> float:
+        """Seconds from a bar's end to the end of its session; NaN outside every session."""
         if bar.session is None:
             return float("nan")
         if not is_exchange_traded(bar.symbol):
@@ -247,7 +317,7 @@ class Trader:
         if not change:
             self._note(verdict, reason, [], price, goal)
             return
-        gate = gate_reasons(self.stance.gate(), is_exit=True)
+        gate = [*gate_reasons(self.stance.gate(), is_exit=True), *self.blocks.reasons(slot[0], is_exit=True)]
         if gate:
             self._note(verdict, reason, gate, price, goal)
             return
@@ -302,7 +372,8 @@ class Trader:
             order_price=entry.limit or entry.price.price,
         )
         opens_short = entry.side == "sell" and self.portfolio.position(slot).qty <= 0
-        reasons = [*gate_reasons(self.stance.gate(), is_exit=False)]
+        reasons = [*gate_reasons(self.stance.gate(), is_exit=False), *self.blocks.reasons(slot[0], is_exit=False)]
+        reasons += self.refusals(*slot)
         if self._circuit.is_open(slot[0], now_ns):
             reasons.append(DEGRADED)
         reasons += market_reasons(market, self.limits, is_exit=False, opens_short=opens_short)
@@ -363,13 +434,6 @@ class Trader:
         self.metrics.decided()
         for code in reasons:
             self.metrics.rejected(code)
-        portfolio = self.portfolio
-        account = {
-            "equity": portfolio.equity,
-            "cash": portfolio.cash,
-            "gross_exposure": portfolio.gross,
-            "net_exposure": portfolio.net,
-        }
         decision = decision_of(
             verdict,
             account_label=self._label,
@@ -378,10 +442,11 @@ class Trader:
             reason=reason,
             reasons=reasons,
             price=price,
-            account=account,
+            account=self.account.document(),
             sized=sized,
             target_qty=target_qty,
             terms=terms,
+            step=None if self._recorder is None else self._recorder.of(verdict),
         )
         tell_decision(logger, decision, reasons)
         return decision

@@ -28,6 +28,7 @@ from torghut_runtime.orders.journal import Journal
 from torghut_runtime.orders.model import Decision, Intent
 from torghut_runtime.orders.trace import fields_of
 from torghut_runtime.orders.tracker import OrderTracker, snapshot_event
+from torghut_runtime.risk.limits import Flatten
 
 logger = logging.getLogger(__name__)
 
@@ -96,15 +97,15 @@ class OrderManager:
 
     # Sending ----------------------------------------------------------------------------------------------------------
 
-    def place(self, decision: Decision, intent: Intent) -> Outcome:
-        """Commit an intent, then send it.
+    def place(self, decision: Decision, intent: Intent, *, flatten: Flatten | None = None) -> Outcome:
+        """Commit an intent, then send it; ``flatten``: the operator's word to close a position in any state.
 
         Raises:
             StoreUnavailableError: the intent could not be written; nothing was sent.
         """
         if not self.commit(decision, intent):
             return Outcome("known")
-        return self.send(intent)
+        return self._send(intent, lambda: self._submit(intent, flatten))
 
     def commit(self, decision: Decision, intent: Intent) -> bool:
         """Write an intent down and hold back what it may need, without sending it; False when its key is known."""
@@ -119,7 +120,7 @@ class OrderManager:
 
     def send(self, intent: Intent) -> Outcome:
         """Send an intent that is committed."""
-        return self._send(intent, lambda: self._submit(intent))
+        return self._send(intent, lambda: self._submit(intent, None))
 
     def replace(self, decision: Decision, old_order_id: str, intent: Intent) -> Outcome:
         """Commit an intent with a limit, then have it replace what is left of an open order."""
@@ -129,8 +130,9 @@ class OrderManager:
         changes = {name: payload[name] for name in ("limit_price", "client_order_id")}
         return self._send(intent, lambda: self._firewall.replace(old_order_id, changes))
 
-    def _submit(self, intent: Intent) -> Document:
-        return self._firewall.submit(intent.terms.payload(intent.client_order_id), is_exit=intent.is_exit)
+    def _submit(self, intent: Intent, flatten: Flatten | None) -> Document:
+        payload = intent.terms.payload(intent.client_order_id)
+        return self._firewall.submit(payload, is_exit=intent.is_exit, flatten=flatten)
 
     def _send(self, intent: Intent, request: Callable[[], Document]) -> Outcome:
         with about(**fields_of(intent)):

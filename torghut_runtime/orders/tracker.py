@@ -62,6 +62,11 @@ class OrderTracker:
         """An intent has become no order; should one turn up after all, it is ours."""
         self.portfolio.release(intent.client_order_id)
 
+    def is_exit(self, client_order_id: str) -> bool | None:
+        """Whether an intent of ours is an exit, None where it is none of ours; from any thread."""
+        intent = self._intents.get(client_order_id)
+        return None if intent is None else intent.is_exit
+
     def apply(self, value: bytes) -> TrackedOrder | None:
         """Take one event; the order that it changed, None where it changed none or cannot be read."""
         event = decode(value, account_label=self._account_label)
@@ -84,6 +89,15 @@ class OrderTracker:
         owner = UNATTRIBUTED if intent is None else intent.strategy_id
         self.portfolio.update(ref[1], client_id, owner, order.state)
         return tracked
+
+    def drop(self, order: TrackedOrder) -> None:
+        """Keep nothing of an order that has ended and of which no event comes any more; what it traded stays booked."""
+        self._book.forget((self._account_label, order.order_id, None))
+        self._orders.pop(order.order_id, None)
+        self.portfolio.settle(order.order_id)
+        if order.intent is not None:
+            self._intents.pop(order.intent.client_order_id, None)
+            self._by_client_id.pop(order.intent.client_order_id, None)
 
     def order_of(self, client_order_id: str) -> TrackedOrder | None:
         """The broker's order of an intent, None while none is known."""
