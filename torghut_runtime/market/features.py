@@ -403,7 +403,3 @@ class FeatureStream:
         out = np.empty(len(FEATURES))
         feature_step(row, self._states[key], out)
         return out
-
-    def forget(self, symbol: str, timeframe: str) -> None:
-        """Begin anew with a symbol and timeframe."""
-        self._states.pop((symbol, timeframe), None)
