@@ -1,4 +1,4 @@
-"""The engine: every part put together from the settings, started, shown, and stopped in order.
+"""The engine: its parts started, shown, and stopped in order.
 
 What the parts do stands with them. HTTP sees the engine through :mod:`torghut_runtime.engine.surface`; nothing here
 waits for database or broker, so that it is seen whatever is down.
@@ -12,47 +12,26 @@ import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
 from typing import Any, Final
 
-from torghut_runtime.broker.alpaca import AlpacaReader, AlpacaWriter
-from torghut_runtime.broker.simulator.server.pacing import Pace
 from torghut_runtime.clock import Clock, SystemClock
-from torghut_runtime.engine.core import Outside
+from torghut_runtime.engine.assembly import EngineOptions, Parts, assembled
 from torghut_runtime.engine.embedded_simulator import EmbeddedSimulator, needs_one
-from torghut_runtime.engine.flag_source import EnvironmentFlags, FlagSource
 from torghut_runtime.engine.gauges import set_gauges
 from torghut_runtime.engine.heartbeat import Heartbeat
-from torghut_runtime.engine.inbox import KINDS, Inbox
-from torghut_runtime.engine.leadership import MARGIN_SECONDS, RENEW_SECONDS, Leadership
-from torghut_runtime.engine.live_catalog import Features, LiveCatalog, Provenance, without_attestations
-from torghut_runtime.engine.loss_baselines import LossBaselines
-from torghut_runtime.engine.market_system import MarketSystem, features_of
+from torghut_runtime.engine.inbox import KINDS
 from torghut_runtime.engine.metrics import TradingMetrics
 from torghut_runtime.engine.operations import EngineOperations
-from torghut_runtime.engine.probe import Probe
-from torghut_runtime.engine.reconciler import Reconciler
-from torghut_runtime.engine.recording import Recorder
 from torghut_runtime.engine.simulated_time import FollowingClock, SimulatorTime
-from torghut_runtime.engine.stance import Stance
 from torghut_runtime.engine.status import empty_status, positions_of, status_of
-from torghut_runtime.engine.step_writer import StepWriter
-from torghut_runtime.engine.stop_duties import StopDuties, reconciled_of
-from torghut_runtime.engine.stop_system import StopSystem
-from torghut_runtime.engine.supervisor import STALE_SECONDS, Supervisor
+from torghut_runtime.engine.supervisor import STALE_SECONDS
 from torghut_runtime.engine.surface import Component, Dependency, Role
-from torghut_runtime.engine.trade_updates import TradeUpdates
-from torghut_runtime.engine.trading_loop import LEASE, NOT_RECONCILED, Item, Surroundings, TradingLoop
-from torghut_runtime.engine.watchdog import LIMIT_SECONDS, LOOP_STALLED, Watchdog, end_process
-from torghut_runtime.market_data.closed_bars import ClosedBars
-from torghut_runtime.orders.firewall import Firewall
-from torghut_runtime.orders.rate_limit import RequestBudget
+from torghut_runtime.engine.trading_loop import LEASE, NOT_RECONCILED, TradingLoop
+from torghut_runtime.engine.watchdog import LOOP_STALLED
 from torghut_runtime.risk.limits import Gate
 from torghut_runtime.settings import Settings
-from torghut_runtime.storage.database import connect, create_engine, reading_engine, transaction
-from torghut_runtime.storage.lease import TTL
+from torghut_runtime.storage.database import connect, reading_engine, transaction
 from torghut_runtime.storage.trading_state import change_trading_state
-from torghut_runtime.strategies.registry import StrategyRegistry
 from torghut_runtime.trading_settings import TradingSettings
 
 log = logging.getLogger(__name__)
@@ -61,44 +40,6 @@ TRADING: Final = "trading"
 WATCHDOG: Final = "watchdog"
 STOP_SECONDS: Final = 8.0
 _PUBLISH_SECONDS: Final = 0.1
-
-
-@dataclass(frozen=True)
-class EngineOptions:
-    """What others than the settings decide: other parts of the runtime, and tests."""
-
-    registry: StrategyRegistry | None = None
-    provenance: Provenance | None = None
-    features: Features = features_of
-    lease_ttl: timedelta = TTL
-    renew_seconds: float = RENEW_SECONDS
-    margin_seconds: float = MARGIN_SECONDS
-    watchdog_seconds: float = LIMIT_SECONDS
-    end_process: Callable[[], None] = end_process
-    flags: FlagSource | None = None
-    """The environment alone where none is given."""
-    simulator_pace: Pace | None = None
-
-
-@dataclass
-class _Running:
-    """The parts of a started engine."""
-
-    supervisor: Supervisor
-    watchdog: Watchdog
-    leadership: Leadership
-    firewall: Firewall
-    loop: TradingLoop
-    updates: TradeUpdates
-    market: MarketSystem
-    catalog: LiveCatalog
-    inbox: Inbox[Item]
-    stance: Stance
-    probe: Probe
-    clock: Clock
-    stops: StopSystem
-    duties: StopDuties
-    steps: StepWriter
 
 
 @dataclass
@@ -132,10 +73,10 @@ class Engine:
         """Parts of the status that other modules fill, by key; called in the trading thread."""
         self.holder = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
         self._simulator = EmbeddedSimulator(trading, self.options.simulator_pace) if needs_one(trading) else None
-        self._running: _Running | None = None
+        self._running: Parts | None = None
         self._stopping = False
         self._shown = _Shown(empty_status(trading))
-        self._heartbeats: dict[str, Heartbeat] = {}
+        self.heartbeats: dict[str, Heartbeat] = {}
 
     # Start and stop ---------------------------------------------------------------------------------------------------
 
@@ -147,8 +88,8 @@ class Engine:
             self.trading = self._simulator.settings_for(self.trading)
         if self.trading.broker.adapter == "simulator":
             clock = FollowingClock()
-        running = self._running = self._built(clock)
-        self._heartbeats[TRADING] = running.supervisor.add(TRADING, running.loop.run)
+        running = self._running = assembled(self, clock)
+        self.heartbeats[TRADING] = running.supervisor.add(TRADING, running.loop.run)
         if isinstance(clock, FollowingClock):
             running.supervisor.add("simulator_time", SimulatorTime(self.trading.broker_url, clock).run)
         running.stops.start()
@@ -157,143 +98,9 @@ class Engine:
         running.supervisor.start()
         running.watchdog.start()
 
-    def _built(self, clock: Clock) -> _Running:
-        settings, trading, options = self.settings, self.trading, self.options
-        label, url = trading.mode.account_label, trading.broker_url
-        database = create_engine(settings.db_dsn)
-        impatient = reading_engine(settings.db_dsn)
-        stance = Stance(Gate(reconciled=False))
-        leadership = Leadership(
-            impatient,
-            label,
-            self.holder,
-            ttl=options.lease_ttl,
-            renew_seconds=options.renew_seconds,
-            margin_seconds=options.margin_seconds,
-        )
-        budget = RequestBudget(trading.broker.rate_limit_per_minute, 0)
-        writer = AlpacaWriter(trading.broker, url)
-        firewall = Firewall(writer, self.gate, budget, clock, may_submit=lambda: leadership.may_submit)
-        stops = StopSystem(
-            settings=trading,
-            base_url=url,
-            database=impatient,
-            stance=stance,
-            firewall=firewall,
-            reader=AlpacaReader(trading.broker, url),
-            flags=options.flags or EnvironmentFlags(trading),
-            clock=clock,
-            lease=lambda: leadership.lease,
-        )
-        reader = AlpacaReader(trading.broker, url)
-        writer_of_steps = StepWriter(settings.db_dsn, label, clock)
-        losses = LossBaselines(impatient, stops.keeper, label, stops.reader)
-        outside = Outside(
-            settings=trading,
-            dsn=settings.db_dsn,
-            firewall=firewall,
-            reader=reader,
-            flatten_reader=AlpacaReader(trading.broker, url),
-            stance=stance,
-            clock=clock,
-            metrics=self.metrics,
-            recorder=Recorder(
-                label,
-                writer_of_steps,
-                mode=trading.mode.mode,
-                adapter=trading.broker.adapter,
-                commit=settings.commit,
-            ),
-        )
-        inbox: Inbox[Item] = Inbox()
-        inbox.refuse("order_updates", "bars")
-
-        def deliver(call: Callable[[], None]) -> None:
-            inbox.put("commands", call)
-
-        stance.deliver = deliver
-        reconciler = Reconciler(
-            AlpacaReader(trading.broker, url), lambda answers: inbox.put("commands", lambda: loop.answered(answers))
-        )
-        updates = TradeUpdates(
-            settings, trading, lambda value: inbox.put("order_updates", value), lambda: loop.reconcile_soon()
-        )
-
-        def emit(closed: ClosedBars) -> None:
-            inbox.put("bars", closed)
-
-        market = MarketSystem(trading, clock, AlpacaReader(trading.broker, url), emit, self.metrics)
-        provenance = options.provenance or without_attestations(required=trading.require_provenance)
-        catalog = LiveCatalog(trading.strategies, options.features, clock, provenance, registry=options.registry)
-        loop = TradingLoop(
-            Surroundings(
-                outside=outside,
-                database=database,
-                leadership=leadership,
-                updates=updates,
-                market=market,
-                catalog=catalog,
-                reconciler=reconciler,
-                inbox=inbox,
-                stops=stops,
-                losses=losses,
-                publish=self._publish,
-            )
-        )
-        duties = StopDuties(
-            stops,
-            losses,
-            trading,
-            reconciled=lambda: reconciled_of(loop.progress, clock),
-            feed=updates.feed_reasons,
-        )
-        loop.on_evaluation.append(duties.evaluated)
-        self.sections |= {
-            "live_gate": duties.live_gate_section,
-            "kill_switch": duties.kill_switch_section,
-            "rollback": duties.rollback_section,
-        }
-        probe = Probe(impatient, AlpacaReader(trading.broker, url))
-        supervisor = Supervisor(
-            lambda name: stance.latch(f"component_failed:{name}", clock.now()), restarted=self.metrics.restarted
-        )
-        for name, body in (
-            ("lease", leadership.run),
-            ("trade_updates", updates.run),
-            ("market_data", market.run),
-            ("market_facts", market.ask),
-            ("reconciler", reconciler.run),
-            ("catalog", catalog.run),
-            ("probe", probe.run),
-        ):
-            supervisor.add(name, body)
-        watchdog = Watchdog(
-            self._heartbeats,
-            (self._cancel_everything, self._store_stall),
-            limit_seconds=options.watchdog_seconds,
-            end=options.end_process,
-        )
-        return _Running(
-            supervisor=supervisor,
-            watchdog=watchdog,
-            leadership=leadership,
-            firewall=firewall,
-            loop=loop,
-            updates=updates,
-            market=market,
-            catalog=catalog,
-            inbox=inbox,
-            stance=stance,
-            probe=probe,
-            clock=clock,
-            stops=stops,
-            duties=duties,
-            steps=writer_of_steps,
-        )
-
     def watch(self, name: str, heartbeat: Heartbeat) -> None:
         """Have the watchdog look at something of the process that is not the engine's: its event loop."""
-        self._heartbeats[name] = heartbeat
+        self.heartbeats[name] = heartbeat
 
     def in_trading_thread(self, call: Callable[[], None]) -> bool:
         """Have something done by the trading thread, from any other; False where the engine has ended."""
@@ -341,12 +148,13 @@ class Engine:
             lease_held=running.leadership.may_submit,
         )
 
-    def _cancel_everything(self, name: str) -> None:
+    def cancel_everything(self, name: str) -> None:
+        """Cancel all orders, in the watchdog's thread."""
         del name
         assert self._running is not None
         self._running.firewall.cancel_all()
 
-    def _store_stall(self, name: str) -> None:
+    def store_stall(self, name: str) -> None:
         """HALTED ``loop_stalled``, written by the watchdog's thread over a connection of its own."""
         running = self._running
         assert running is not None
@@ -375,7 +183,7 @@ class Engine:
     def components(self) -> Mapping[str, Component]:
         """See :class:`~torghut_runtime.engine.surface.EngineView`."""
         parts = {} if self._running is None else dict(self._running.supervisor.components())
-        for name, beat in self._heartbeats.items():
+        for name, beat in self.heartbeats.items():
             parts.setdefault(name, Component(beat.age, "ok" if beat.age <= STALE_SECONDS else "stale"))
         return parts
 
@@ -419,12 +227,12 @@ class Engine:
             "flags": Dependency(ok=True, detail="off"),
         }
 
-    def _market_detail(self, running: _Running) -> str:
+    def _market_detail(self, running: Parts) -> str:
         if not running.market.connected:
             return "not connected on a standby" if self.role == "standby" else "market_data_disconnected"
         return "connected" if running.market.warm else "connected, history is being read"
 
-    def _feed_detail(self, running: _Running) -> str:
+    def _feed_detail(self, running: Parts) -> str:
         return "forwards" if running.updates.is_forwarding else "off"
 
     @property
@@ -454,7 +262,8 @@ class Engine:
             reasons.append("reconciler_found_discrepancies")
         return tuple(dict.fromkeys(reasons))
 
-    def _publish(self, loop: TradingLoop) -> None:
+    def publish(self, loop: TradingLoop) -> None:
+        """Show what the trading thread has come to; in that thread, ten times a second or at a change."""
         running = self._running
         if running is None:
             return

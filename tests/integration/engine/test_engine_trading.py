@@ -1,12 +1,16 @@
 """A running engine against the simulator over HTTP and websockets: bars in, decisions, orders, fills, positions out."""
 
+import json
 from decimal import Decimal
+from pathlib import Path
 
 import requests
 from alpaca_streams import until
 from engine_world import minute_tape
 from live_engine import Desk, Start, desk, desks, entry, held
 from simulator_fixtures import control
+
+from torghut_runtime.order_feed.outbox import Outbox
 
 __all__ = ["desk", "desks"]
 
@@ -81,3 +85,27 @@ def test_history_before_the_start_warms_up_and_decides_nothing(desk: Desk) -> No
     assert desk.rows("SELECT * FROM trade_decisions") == []
     desk.step(engine)
     assert [row.rationale for row in desk.rows("SELECT rationale FROM trade_decisions")] == ["entry"]
+
+
+def test_with_the_order_feed_on_every_frame_goes_to_the_outbox_and_not_into_the_tables(
+    desks: Start, tmp_path: Path
+) -> None:
+    nobody = "127.0.0.1:9"  # what is recorded stays in the outbox
+    folder = tmp_path / "outbox"
+    desk = desks(
+        order_feed_enabled=True, order_feed_bootstrap_servers=nobody, forwarder_outbox_dir=folder, account_label="paper"
+    )
+    desk.write(entry(enter_at=1, exit_at=4))
+    engine = desk.ready(desk.engine())
+    desk.step(engine, 6)
+    assert [row.is_exit for row in desk.rows("SELECT is_exit FROM order_intents ORDER BY created_at")] == [False, True]
+    engine.stop()
+    outbox = Outbox(folder)
+    rows = [json.loads(row.value) for row in outbox.pending(0, 100)]
+    outbox.close()
+    heard = [row["payload"]["event"] for row in rows if row["source"] == "ws"]
+    assert heard.count("fill") == 2
+    assert {row["accountLabel"] for row in rows} == {"paper"}
+    sources = {row.source for row in desk.rows("SELECT DISTINCT source FROM execution_order_events")}
+    assert "stream" not in sources
+    assert sources <= {"submit", "reconcile"}
