@@ -25,7 +25,7 @@ def shown(engine: Engine) -> dict[str, Any]:
         "running": status["running"],
         "phase": status.get("phase"),
         "state": status["trading_state"]["state"],
-        "bars": status["metrics"].get("bar_batches_taken", 0),
+        "bars": status["metrics"].get("bars_taken", 0),
         "error": status["last_error"] and status["last_error"]["message"],
     }
 

@@ -7,6 +7,7 @@ waits for database or broker, so that it is seen whatever is down.
 import logging
 import os
 import socket
+import threading
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
@@ -17,7 +18,6 @@ from typing import Any, Final
 from torghut_runtime.broker.alpaca import AlpacaReader, AlpacaWriter
 from torghut_runtime.broker.simulator.server.pacing import Pace
 from torghut_runtime.clock import Clock, SystemClock
-from torghut_runtime.engine.bar_source import Emit, StreamedBars, Wanted, features_of
 from torghut_runtime.engine.core import Outside
 from torghut_runtime.engine.embedded_simulator import EmbeddedSimulator, needs_one
 from torghut_runtime.engine.flag_source import EnvironmentFlags, FlagSource
@@ -26,7 +26,7 @@ from torghut_runtime.engine.inbox import KINDS, Inbox
 from torghut_runtime.engine.leadership import MARGIN_SECONDS, RENEW_SECONDS, Leadership
 from torghut_runtime.engine.live_catalog import Features, LiveCatalog, Provenance, without_attestations
 from torghut_runtime.engine.loss_baselines import LossBaselines
-from torghut_runtime.engine.market_link import BarFeed, MarketLink
+from torghut_runtime.engine.market_system import MarketSystem, features_of
 from torghut_runtime.engine.metrics import TradingMetrics
 from torghut_runtime.engine.operations import EngineOperations
 from torghut_runtime.engine.probe import Probe
@@ -43,6 +43,7 @@ from torghut_runtime.engine.surface import Component, Dependency, Role
 from torghut_runtime.engine.trade_updates import TradeUpdates
 from torghut_runtime.engine.trading_loop import LEASE, NOT_RECONCILED, Item, Surroundings, TradingLoop
 from torghut_runtime.engine.watchdog import LIMIT_SECONDS, LOOP_STALLED, Watchdog, end_process
+from torghut_runtime.market_data.closed_bars import ClosedBars
 from torghut_runtime.orders.firewall import Firewall
 from torghut_runtime.orders.rate_limit import RequestBudget
 from torghut_runtime.risk.limits import Gate
@@ -60,8 +61,6 @@ WATCHDOG: Final = "watchdog"
 STOP_SECONDS: Final = 8.0
 _PUBLISH_SECONDS: Final = 0.1
 
-MakeBars = Callable[[TradingSettings, Wanted, Clock, Emit], BarFeed]
-
 
 @dataclass(frozen=True)
 class EngineOptions:
@@ -69,7 +68,6 @@ class EngineOptions:
 
     registry: StrategyRegistry | None = None
     provenance: Provenance | None = None
-    bars: MakeBars = StreamedBars
     features: Features = features_of
     lease_ttl: timedelta = TTL
     renew_seconds: float = RENEW_SECONDS
@@ -91,7 +89,7 @@ class _Running:
     firewall: Firewall
     loop: TradingLoop
     updates: TradeUpdates
-    market: MarketLink
+    market: MarketSystem
     catalog: LiveCatalog
     inbox: Inbox[Item]
     stance: Stance
@@ -219,9 +217,11 @@ class Engine:
         updates = TradeUpdates(
             settings, trading, lambda value: inbox.put("order_updates", value), lambda: loop.reconcile_soon()
         )
-        market = MarketLink(
-            lambda wanted: options.bars(trading, wanted, clock, lambda closed: inbox.put("bars", closed))
-        )
+
+        def emit(closed: ClosedBars) -> None:
+            inbox.put("bars", closed)
+
+        market = MarketSystem(trading, clock, AlpacaReader(trading.broker, url), emit, self.metrics)
         provenance = options.provenance or without_attestations(required=trading.require_provenance)
         catalog = LiveCatalog(trading.strategies, options.features, clock, provenance, registry=options.registry)
         loop = TradingLoop(
@@ -258,6 +258,7 @@ class Engine:
             ("lease", leadership.run),
             ("trade_updates", updates.run),
             ("market_data", market.run),
+            ("market_facts", market.ask),
             ("reconciler", reconciler.run),
             ("catalog", catalog.run),
             ("probe", probe.run),
@@ -376,6 +377,17 @@ class Engine:
         return parts
 
     @property
+    def counts(self) -> Mapping[str, int]:
+        """What the trading thread has taken since the start: bars that were judged, order updates."""
+        return {} if self._running is None else self._running.loop.counts
+
+    def settle(self, seconds: float) -> bool:
+        """Wait until the trading thread has ended what it is doing now; False when it does not in time."""
+        done = threading.Event()
+        running = self._running
+        return running is not None and running.loop.command(done.set) and done.wait(seconds)
+
+    @property
     def operations(self) -> EngineOperations:
         """What an operator may ask of the engine, once it is started."""
         running = self._running
@@ -450,7 +462,7 @@ class Engine:
             running.catalog,
             loop.core,
             role=self.role,
-            sections=self.sections,
+            sections={"signal_continuity": running.market.continuity_document, **self.sections},
             queues=queues,
             counts=loop.counts,
         )

@@ -119,6 +119,7 @@ class MarketFeed:
         *,
         cursors: Mapping[Key, datetime] | None = None,
         longest_pause: float = 30.0,
+        board: Board | None = None,
     ) -> None:
         """Prepare; nothing is connected yet.
 
@@ -129,8 +130,9 @@ class MarketFeed:
             emit: takes bars, in the feed's thread; may wait.
             cursors: start of the last processed bar, see :mod:`torghut_runtime.storage.trade_cursor`.
             longest_pause: seconds between attempts to connect, at most.
+            board: where quotes, trades and halts are noted; one of its own where none is given.
         """
-        self.board = Board()
+        self.board = board or Board()
         self.heartbeat = time.monotonic()
         self._settings = settings
         self._subscriptions = subscriptions
@@ -189,6 +191,16 @@ class MarketFeed:
     def repeats(self, symbol: str) -> int:
         """How many of the last 120 minutes that the stream brought of a symbol it had brought before."""
         return self._assembler.repeats(symbol)
+
+    @property
+    def connected(self) -> bool:
+        """Whether the stream has confirmed what it sends."""
+        return self._connected_at is not None
+
+    @property
+    def warm(self) -> bool:
+        """Whether all history has been handed on."""
+        return self._warm
 
     @property
     def subscriptions(self) -> Subscriptions:

@@ -151,6 +151,7 @@ def test_serve_trades_shows_itself_and_ends_in_order(desk: Desk, tmp_path: Path)
         "TRADING_SIMULATOR_URL": desk.simulator.url,
         "TRADING_STRATEGY_CONFIG_PATH": str(desk.catalog),
         "TRADING_STRATEGY_CONFIG_MODE": "sync",
+        "TRADING_STATIC_SYMBOLS": "AAPL",
     }
     program = Path(sys.executable).parent / "torghut-runtime"
     process = subprocess.Popen([program, "serve", "--port", str(port)], cwd=tmp_path, env=environment)
