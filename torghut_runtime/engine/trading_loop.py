@@ -131,7 +131,11 @@ class TradingLoop:
     @property
     def counts(self) -> dict[str, int]:
         """What was taken since the process began."""
-        return {"order_updates_taken": self._seen, "bars_taken": self._bars_taken}
+        return {
+            "order_updates_taken": self._seen,
+            "bars_taken": self._bars_taken,
+            "orders_queued": 0 if self.core is None or self.core.trader is None else self.core.trader.dispatcher.queued,
+        }
 
     # A term -----------------------------------------------------------------------------------------------------------
 
