@@ -153,6 +153,11 @@ class Dispatcher:
         """When :meth:`on_time` has something to do."""
         return min((each.due_ns for each in (*self._queued, *self._working, *self._exits.values())), default=None)
 
+    @property
+    def open_decisions(self) -> frozenset[str]:
+        """Hashes of the decisions of which an order waits here, is open with a time to live, or may still follow."""
+        return frozenset(each.decision.decision_hash for each in (*self._queued, *self._working, *self._exits.values()))
+
     def on_time(self) -> None:
         """Release queued orders, re-price or cancel entries that waited, send exits that could not go before."""
         now_ns = self._clock.now_ns()
@@ -222,6 +227,11 @@ class Dispatcher:
         closes_ns = _ns(self._calendar.session_close(session))
         self._queued.append(_Waiting(decision, intent, opens_ns - BEFORE_OPEN_NS, opens_ns, closes_ns))
         self._manager.metrics.queued(len(self._queued))
+
+    def resume(self, decision: Decision, intent: Intent) -> None:
+        """Take over an open limit entry of an earlier process: it gets its time to live anew, and one new price."""
+        due_ns = self._clock.now_ns() + self._ttl_ns
+        self._working.append(_Waiting(decision, intent, due_ns, repriced=intent.seq > 0))
 
     def _queue(self, decision: Decision, intent: Intent) -> None:
         if self._manager.commit(decision, intent):

@@ -119,6 +119,7 @@ class MarketFeed:
         *,
         cursors: Mapping[Key, datetime] | None = None,
         longest_pause: float = 30.0,
+        hear_time: Callable[[datetime], None] = lambda _: None,
     ) -> None:
         """Prepare; nothing is connected yet.
 
@@ -129,6 +130,7 @@ class MarketFeed:
             emit: takes bars, in the feed's thread; may wait.
             cursors: start of the last processed bar, see :mod:`torghut_runtime.storage.trade_cursor`.
             longest_pause: seconds between attempts to connect, at most.
+            hear_time: told the times of what the source sends: for a clock that follows a simulator.
         """
         self.board = Board()
         self.heartbeat = time.monotonic()
@@ -136,6 +138,7 @@ class MarketFeed:
         self._subscriptions = subscriptions
         self._clock = clock
         self._emit = emit
+        self._hear_time = hear_time
         self._cursors = dict(cursors or {})
         self._lookback = timedelta(minutes=settings.data.lookback_minutes)
         self._assembler = Assembler(lookback=self._lookback, annotate=self._annotated)
@@ -176,6 +179,16 @@ class MarketFeed:
         if self._thread.ident is not None:
             self._thread.join(_STOP_SECONDS)
         self._pool.shutdown(wait=False, cancel_futures=True)
+
+    @property
+    def connected(self) -> bool:
+        """Whether live bars of everything that is followed would come."""
+        return self._connected_at is not None or not self._subscriptions.timeframes
+
+    @property
+    def warm(self) -> bool:
+        """Whether all history has been handed on."""
+        return self._warm
 
     @property
     def is_alive(self) -> bool:
@@ -290,6 +303,8 @@ class MarketFeed:
     def _tell_time(self, moment: datetime) -> None:
         """The source is at least so far; nobody's clock is a minute ahead of ours without being wrong."""
         known = self._source_time
+        if known is None or moment > known:
+            self._hear_time(moment)
         if (known is None or moment > known) and moment <= self._clock.now() + MINUTE:
             self._source_time = moment
 

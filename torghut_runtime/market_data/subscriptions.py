@@ -5,12 +5,14 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from torghut_runtime.market.aggregation import BUILT, MINUTES
+from torghut_runtime.market.features import FEATURES
 from torghut_runtime.market.timeframe import DAILY
 from torghut_runtime.market_data.stream import Wanted
 from torghut_runtime.strategies.registry import BoundStrategy
 
 FEATURE_HISTORY_BARS: Final = 120
 """Bars before those that a strategy warms up on: as many as the quality gate looks at, and enough for every average."""
+_INTRADAY: Final = frozenset({"vwap_session", "vwap_w5m"})
 LIVE_TIMEFRAMES: Final = (MINUTES, *BUILT)
 """What the stream gives or is built from it."""
 
@@ -39,20 +41,35 @@ class Subscriptions:
         )
 
 
+def live_features(timeframe: str) -> frozenset[str]:
+    """The features that live bars of a timeframe can have; none where the stream cannot give the bars."""
+    if timeframe not in LIVE_TIMEFRAMES:
+        return frozenset()
+    return frozenset(FEATURES) - (_INTRADAY if timeframe == DAILY else frozenset())
+
+
+def subscriptions_to(history_bars: Mapping[tuple[str, str], int]) -> Subscriptions:
+    """Subscriptions to symbols and timeframes, each with its bars of history."""
+    timeframes: dict[str, set[str]] = {}
+    for symbol, timeframe in history_bars:
+        timeframes.setdefault(symbol, set()).add(timeframe)
+    return Subscriptions(
+        {symbol: frozenset(wanted) for symbol, wanted in sorted(timeframes.items())}, dict(history_bars)
+    )
+
+
 def subscriptions_of(strategies: Sequence[BoundStrategy], universe: Collection[str]) -> Subscriptions:
     """What strategies want: their own symbols, or the universe where they name none.
 
     A symbol outside the universe is subscribed to as well: a position in it must be able to leave. Timeframes that the
     stream cannot give (:data:`LIVE_TIMEFRAMES`) are left out.
     """
-    timeframes: dict[str, set[str]] = {}
     history: dict[tuple[str, str], int] = {}
     for strategy in strategies:
         entry = strategy.entry
         if entry.base_timeframe not in LIVE_TIMEFRAMES:
             continue
         for symbol in universe if entry.universe_symbols is None else entry.universe_symbols:
-            timeframes.setdefault(symbol, set()).add(entry.base_timeframe)
             key = (symbol, entry.base_timeframe)
             history[key] = max(history.get(key, 0), strategy.warmup_bars + FEATURE_HISTORY_BARS)
-    return Subscriptions({symbol: frozenset(wanted) for symbol, wanted in sorted(timeframes.items())}, history)
+    return subscriptions_to(history)

@@ -25,7 +25,8 @@ _LATE: Final = 2**63
 UNKNOWN_TO_US: Final = "order_unknown_to_us"
 CLIENT_ID_REUSED: Final = "client_order_id_reused"
 IDENTITY_CONFLICT: Final = "identity_conflict"
-FOLD_KINDS: Final = ("overfill", "fill_gap", UNKNOWN_TO_US, CLIENT_ID_REUSED)
+ILLEGAL_MOVE: Final = "illegal_intent_move"
+FOLD_KINDS: Final = ("overfill", "fill_gap", UNKNOWN_TO_US, CLIENT_ID_REUSED, ILLEGAL_MOVE)
 """Discrepancies that the fold opens and closes itself."""
 
 
@@ -75,6 +76,10 @@ class Link:
     trade_decision_id: str | None
     strategy_id: str | None
     intent_seq: int = 0
+    state: str = "initialised"
+    """What is stored of the intent, with ``reason`` and the order that it was moved by."""
+    reason: str | None = None
+    order_id: str | None = None
 
 
 @dataclass(slots=True)
@@ -117,6 +122,25 @@ class OrderBook:
         for index in (self._orders, self._strays, self._bearers, self._holders, self._replacing, self._replaced):
             index.clear()
         self.load(events.values())
+
+    def forget(self, ref: OrderRef) -> None:
+        """Keep nothing of an order with a broker's id of which no event comes any more."""
+        account, order_id, _ = ref
+        order = self._orders.pop((account, order_id or ""), None)
+        if order is None or order_id is None:
+            return
+        for fingerprint in order.whole.events:
+            self._events.pop(fingerprint, None)
+        for each in order.client_ids:
+            client = (account, each)
+            self._bearers[client].discard(order_id)
+            if not self._bearers[client]:
+                del self._bearers[client]
+            if self._holders.get(client) == order_id:
+                del self._holders[client]
+                self._strays.pop(client, None)
+        self._replacing.pop((account, order_id), None)
+        self._replaced.pop((account, order_id), None)
 
     def fingerprints(self, ref: OrderRef) -> Iterable[bytes]:
         """The identities of the events of an order."""

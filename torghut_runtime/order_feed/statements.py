@@ -18,6 +18,7 @@ from torghut_runtime.order_feed import arrays
 from torghut_runtime.order_feed.book import (
     FOLD_KINDS,
     IDENTITY_CONFLICT,
+    ILLEGAL_MOVE,
     UNKNOWN_TO_US,
     ClientRef,
     Link,
@@ -68,6 +69,8 @@ EVENT_COLUMNS: Final = (
     "submitted_ts_ns",
 )
 """Columns in the order of the fields of :class:`OrderEvent`."""
+NOT_RECEIVED: Final = "submit_not_received"
+"""Why the runtime gave an intent up that the broker never showed; an order that turns up later is adopted."""
 _ENCODER: Final = msgspec.json.Encoder()
 _FIELDS: Final = OrderEvent.__struct_fields__[: len(EVENT_COLUMNS)]
 
@@ -90,6 +93,7 @@ class StoredRow:
     alpaca_order_id: str | None
     symbol: str | None
     side: str | None
+    status: str
 
 
 def lock_head(cursor: Cursor) -> int:
@@ -199,7 +203,7 @@ def _columns(pairs: Collection[tuple[str, str]]) -> tuple[str, str]:
 
 
 _EXECUTIONS: Final = f"""
-SELECT id::text, alpaca_account_label, alpaca_order_id, client_order_id, symbol, side FROM executions
+SELECT id::text, alpaca_account_label, alpaca_order_id, client_order_id, symbol, side, status FROM executions
 WHERE id IN (
     {_looked_up("executions", "t.id", _ORDERS, "alpaca_order_id")}
     UNION ALL
@@ -219,13 +223,13 @@ def lock_executions(cursor: Cursor, refs: Iterable[OrderRef]) -> dict[OrderRef, 
             by_client.append((account, client))
     cursor.execute(_EXECUTIONS, _lookup(by_order, by_client))
     return {
-        (row[1], row[2], None if row[2] is not None else row[3]): StoredRow(row[0], row[2], row[4], row[5])
-        for row in cursor
+        (row[1], row[2], None if row[2] is not None else row[3]): StoredRow(row[0], row[2], *row[4:]) for row in cursor
     }
 
 
 _INTENTS: Final = f"""
-SELECT alpaca_account_label, client_order_id, id::text, trade_decision_id::text, strategy_id, intent_seq
+SELECT alpaca_account_label, client_order_id, id::text, trade_decision_id::text, strategy_id, intent_seq, state, reason,
+    alpaca_order_id
 FROM order_intents WHERE id IN (
     SELECT found.id FROM unnest({_CLIENTS}) k(account, id) CROSS JOIN LATERAL (SELECT t.id FROM order_intents t
         WHERE t.alpaca_account_label = k.account AND t.client_order_id = k.id OFFSET 0) found
@@ -265,15 +269,38 @@ def _intent_state(status: str) -> str:
     return "partially_filled" if RANKS.get(status) == RANKS["partially_filled"] else "accepted"
 
 
-def move_intents(cursor: Cursor, staged: "Sequence[OrderRow]") -> None:
-    """Intents and decisions follow the newest order behind them."""
+def intent_moves(staged: "Sequence[OrderRow]") -> tuple[list[tuple[Link, Order]], set[OrderRef]]:
+    """Which intents follow which order, the newest behind each; and the orders that theirs must not follow."""
     behind: dict[str, tuple[Link, list[Order]]] = {}
+    was: dict[OrderRef, str | None] = {}
     for row in staged:
         if row.link is not None:
             behind.setdefault(row.link.intent_id, (row.link, []))[1].append(row.order)
-    if not behind:
+            was[row.order.ref] = row.was
+    moves, illegal = list[tuple[Link, Order]](), set[OrderRef]()
+    for link, orders in behind.values():
+        order = newest(orders)
+        if _is_legal(link, order, was[order.ref]):
+            moves.append((link, order))
+        else:
+            illegal.add(order.ref)
+    return moves, illegal
+
+
+def _is_legal(link: Link, order: Order, was: str | None) -> bool:
+    """Whether an intent may follow an order: not when the runtime ended it for good before any order was known.
+
+    What the fold itself wrote, it may write otherwise: an order's state depends on its events, not on their order.
+    """
+    if link.state not in TERMINAL or link.order_id is not None or link.reason == NOT_RECEIVED:
+        return True
+    return link.state == _intent_state(order.state.status) or (was is not None and link.state == _intent_state(was))
+
+
+def move_intents(cursor: Cursor, leading: Sequence[tuple[Link, Order]]) -> None:
+    """Intents and decisions follow the newest order behind them."""
+    if not leading:
         return
-    leading = [(link, newest(orders)) for link, orders in behind.values()]
     cursor.execute(
         """
         UPDATE order_intents i SET state = n.state, alpaca_order_id = n.order_id, updated_at = now()
@@ -337,8 +364,8 @@ class Findings:
     """Account, key, symbol, kind and our view as JSON text."""
 
 
-def findings(staged: "Sequence[OrderRow]") -> Findings:
-    """The discrepancies that hold now for these orders."""
+def findings(staged: "Sequence[OrderRow]", illegal: Collection[OrderRef]) -> Findings:
+    """The discrepancies that hold now for these orders; ``illegal`` are those that their intents must not follow."""
     found = Findings(set(), [])
     for row in staged:
         order, state = row.order, row.order.state
@@ -347,6 +374,8 @@ def findings(staged: "Sequence[OrderRow]") -> Findings:
         found.touched.add((account, key))
         found.touched.update((account, _discrepancy_key(None, client)) for client in order.absorbed)
         kinds = order.discrepancies if row.link is not None else order.discrepancies | {UNKNOWN_TO_US}
+        if order.ref in illegal:
+            kinds = kinds | {ILLEGAL_MOVE}
         if kinds:
             ours = _ENCODER.encode(
                 {

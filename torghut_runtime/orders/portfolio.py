@@ -89,23 +89,34 @@ class Portfolio:
         """Those that are not flat."""
         self._fills: dict[Slot, list[BookedFill]] = {}
         self._of_order: dict[str, tuple[Slot, tuple[BookedFill, ...]]] = {}
+        self._settled: dict[Slot, Position] = {}
+        """What fills that are no longer kept made of a position; those that are kept come after them."""
+        self._ended: dict[str, int] = {}
+        """Orders that are settled, and how many of their fills wait behind one that is not."""
         self._reservations: dict[str, Reservation] = {}
+        self.version = 0
+        """Grows with every change of a position, a reservation or a mark."""
+        self._totals: tuple[int, Decimal, Decimal, Decimal] | None = None
+        """Version, and at it the value of all positions, gross and net."""
 
     # Orders -----------------------------------------------------------------------------------------------------------
 
     def reserve(self, intent: Intent) -> None:
         """Hold back what an order may need; before it is sent."""
         slot = (intent.strategy_id, intent.terms.symbol)
+        self.version += 1
         self._reservations[intent.client_order_id] = Reservation(
             slot, intent.signed_qty, intent.worst_price, intent.is_exit
         )
 
     def release(self, client_order_id: str) -> None:
         """Give back what is held for an order that has ended or never came to be."""
+        self.version += 1
         self._reservations.pop(client_order_id, None)
 
     def update(self, order: str, client_order_id: str | None, strategy_id: str, state: OrderState) -> None:
         """Take the folded state of an order: its fills become position, what is left of it stays reserved."""
+        self.version += 1
         if state.symbol is not None:
             self._book(order, (strategy_id, state.symbol), tuple(_booked(order, state)))
         held = None if client_order_id is None else self._reservations.get(client_order_id)
@@ -135,24 +146,52 @@ class Portfolio:
         for fill in fills:
             insort(kept, fill)
         self._fills[slot] = kept
-        replayed = Position()
+        settled = self._settled.get(slot, Position())
+        replayed = Position(settled.qty, settled.average_entry, settled.realized)
         for fill in kept:
             replayed.take(fill.signed_qty, fill.price)
         replayed.bars_held = self.position(slot).bars_held if replayed.qty else 0
         self._positions[slot] = replayed
         self._moved(slot)
 
+    def settle(self, order: str) -> None:
+        """Nothing of an order changes any more: its fills need not be kept once those before them are settled too."""
+        slot, fills = self._of_order.pop(order, (None, ()))
+        if slot is None or not fills:
+            return
+        self._ended[order] = len(fills)
+        booked = self._fills[slot]
+        done = 0
+        base = self._settled.setdefault(slot, Position())
+        while done < len(booked) and booked[done].order in self._ended:
+            fill = booked[done]
+            base.take(fill.signed_qty, fill.price)
+            done += 1
+            self._ended[fill.order] -= 1
+            if not self._ended[fill.order]:
+                del self._ended[fill.order]
+        del booked[:done]
+
     def _moved(self, slot: Slot) -> None:
+        self.version += 1
         position = self._positions[slot]
         if position.qty:
             self._held[slot] = position
         else:
             self._held.pop(slot, None)
 
+    # Money ------------------------------------------------------------------------------------------------------------
+
+    def transfer(self, amount: Decimal) -> None:
+        """Cash was put in, or taken out (negative)."""
+        self.opening_cash += amount
+        self.cash += amount
+
     # Bars -------------------------------------------------------------------------------------------------------------
 
     def mark(self, symbol: str, price: Decimal) -> None:
         """Value a symbol at its newest price."""
+        self.version += 1
         self.marks[symbol] = price
 
     def bar_passed(self, slot: Slot) -> None:
@@ -166,6 +205,22 @@ class Portfolio:
     def position(self, slot: Slot) -> Position:
         """The position of a strategy in a symbol."""
         return self._positions.setdefault(slot, Position())
+
+    def held_since(self, slot: Slot) -> int | None:
+        """When the position of a slot was opened or turned round (nanoseconds); None where there is none."""
+        if slot not in self._held:
+            return None
+        qty, since = ZERO, 0
+        for fill in self._fills.get(slot, ()):
+            before, qty = qty, qty + fill.signed_qty
+            if before == 0 or before * qty < 0:
+                since = fill.time_ns
+        return since
+
+    def align_cash(self, cash: Decimal) -> None:
+        """The account holds this much: fees, transfers and what was there before us are not in our fills."""
+        self.opening_cash += cash - self.cash
+        self.cash = cash
 
     def positions(self) -> Iterator[tuple[Slot, Position]]:
         """Everything that is held, by strategy and symbol."""
@@ -190,19 +245,26 @@ class Portfolio:
     @property
     def equity(self) -> Decimal:
         """Cash and positions at their marks."""
-        return self.cash + sum((self._value(slot, held.qty) for slot, held in self._held.items()), ZERO)
+        return self.cash + self._summed()[0]
 
     @property
     def gross(self) -> Decimal:
         """Absolute value of every strategy's position, and what open entries may add."""
-        held = (abs(self._value(slot, position.qty)) for slot, position in self._held.items())
-        return sum(held, ZERO) + sum((each.notional for each in self._reservations.values()), ZERO)
+        return self._summed()[1]
 
     @property
     def net(self) -> Decimal:
         """Signed value of all positions and open entries."""
-        held = (self._value(slot, position.qty) for slot, position in self._held.items())
-        return sum(held, ZERO) + sum((_signed(each) for each in self._reservations.values()), ZERO)
+        return self._summed()[2]
+
+    def _summed(self) -> tuple[Decimal, Decimal, Decimal]:
+        if self._totals is None or self._totals[0] != self.version:
+            held = [self._value(slot, position.qty) for slot, position in self._held.items()]
+            waiting = self._reservations.values()
+            value = sum(held, ZERO)
+            gross = sum(map(abs, held), ZERO) + sum((each.notional for each in waiting), ZERO)
+            self._totals = (self.version, value, gross, value + sum(map(_signed, waiting), ZERO))
+        return self._totals[1:]
 
     def symbol_net(self, symbol: str) -> Decimal:
         """Signed value of positions and open entries in a symbol."""

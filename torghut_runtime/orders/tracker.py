@@ -90,6 +90,15 @@ class OrderTracker:
         self.portfolio.update(ref[1], client_id, owner, order.state)
         return tracked
 
+    def drop(self, order: TrackedOrder) -> None:
+        """Keep nothing of an order that has ended and of which no event comes any more; what it traded stays booked."""
+        self._book.forget((self._account_label, order.order_id, None))
+        self._orders.pop(order.order_id, None)
+        self.portfolio.settle(order.order_id)
+        if order.intent is not None:
+            self._intents.pop(order.intent.client_order_id, None)
+            self._by_client_id.pop(order.intent.client_order_id, None)
+
     def order_of(self, client_order_id: str) -> TrackedOrder | None:
         """The broker's order of an intent, None while none is known."""
         order_id = self._by_client_id.get(client_order_id)

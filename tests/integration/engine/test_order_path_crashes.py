@@ -21,6 +21,7 @@ from simulator_fixtures import StartSimulator, control, simulator, start_simulat
 from torghut_runtime.broker.simulator.server.launch import RunningSimulator
 from torghut_runtime.errors import StoreUnavailableError
 from torghut_runtime.orders.manager import POINTS
+from torghut_runtime.orders.model import trace_of
 from torghut_runtime.orders.reconcile import KINDS, MISSING, POSITION, position_differences
 from torghut_runtime.storage.database import connect
 from torghut_runtime.storage.discrepancies import write_findings
@@ -96,6 +97,8 @@ def test_a_kill_at_a_labelled_point_leaves_one_order_or_none(
     assert {line["kind"] for line in lines if "placed" in line} == {"known"}
     assert lines[-1] == {"done": []}
     check_agreement_after_restart(engine, database_dsn, simulator)
+    recorded = rows(engine, "SELECT trace_id, count(*) AS times FROM decision_inputs GROUP BY 1")
+    assert {row.trace_id: row.times for row in recorded} == {trace_of(key): 1 for key in expected}
     assert {expected[key] for key in at_broker(simulator)} == set(points) - {"intent_committed"}
 
 
