@@ -14,11 +14,11 @@ from typing import Final
 
 import numpy as np
 
-from torghut_runtime.compiled import Vector, functions_as_arguments
+from torghut_runtime.compiled import Vector, as_argument, entry_point
 from torghut_runtime.engine.metrics import TradingMetrics
 from torghut_runtime.market.features import FEATURES, Bar, FeatureStream
 from torghut_runtime.strategies.contract import OUTPUT, POSITION, tag_names
-from torghut_runtime.strategies.decide import REASON_HOLD, REASON_INVALID, REASONS, decide
+from torghut_runtime.strategies.decide import REASON_HOLD, REASON_INVALID, REASONS, STEP_SIGNATURE, decide
 from torghut_runtime.strategies.registry import BoundStrategy
 
 PositionOf = Callable[[BoundStrategy, Bar], Vector]
@@ -80,6 +80,8 @@ class StrategyDriver:
         self._columns = [
             np.array([_FEATURE_AT[name] for name in each.feature_columns], dtype=np.int64) for each in self.strategies
         ]
+        self._steps = [as_argument(each.step, STEP_SIGNATURE) for each in self.strategies]
+        self._judge = entry_point(decide)
         self._stream = FeatureStream()
         self._memories: dict[tuple[int, str], Vector] = {}
         self._rows: dict[tuple[str, str], deque[tuple[Vector, float]]] = {}
@@ -201,18 +203,17 @@ class StrategyDriver:
     ) -> tuple[int, Vector]:
         strategy = self.strategies[index]
         out = np.zeros(len(OUTPUT))
-        with functions_as_arguments():
-            code = decide(
-                strategy.step,
-                features,
-                strategy.parameter_vector,
-                strategy.exits_vector,
-                position,
-                seconds_to_close,
-                strategy.params.pyramid,
-                self._memory(index, symbol),
-                out,
-            )
+        code = self._judge(
+            self._steps[index],
+            features,
+            strategy.parameter_vector,
+            strategy.exits_vector,
+            position,
+            seconds_to_close,
+            strategy.params.pyramid,
+            self._memory(index, symbol),
+            out,
+        )
         return int(code), out
 
 

@@ -80,8 +80,8 @@ class Trader:
         market: MarketSource | None = None,
     ) -> None:
         self.driver = driver
-        self._market = market or BarsOnly()
         self.refusals = refusals
+        self._market = market or BarsOnly()
         self.account = account
         self.portfolio = account.portfolio
         self.manager = manager
@@ -184,11 +184,11 @@ class Trader:
             for bar in bars:
                 self._volumes.add(bar)
             self._count_held(bars)
-        self._prices[symbol] = self._market.price(bars[-1], self._clock.now(), waits=False)
-        self.portfolio.mark(symbol, as_decimal(bars[-1].close))
         self.driver.forget(symbol, timeframe)
         self._market.forget(symbol, timeframe)
         self.driver.warm_up((bar, self.seconds_to_close(bar)) for bar in bars)
+        self._prices[symbol] = self._market.price(bars[-1], self._clock.now(), waits=self._waits(bars[-1]))
+        self.portfolio.mark(symbol, as_decimal(bars[-1].close))
 
     def _count_held(self, bars: Sequence[Bar]) -> None:
         """How many bars the positions of an earlier process have been held."""

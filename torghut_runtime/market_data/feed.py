@@ -119,6 +119,7 @@ class MarketFeed:
         *,
         cursors: Mapping[Key, datetime] | None = None,
         longest_pause: float = 30.0,
+        board: Board | None = None,
         hear_time: Callable[[datetime], None] = lambda _: None,
     ) -> None:
         """Prepare; nothing is connected yet.
@@ -130,9 +131,10 @@ class MarketFeed:
             emit: takes bars, in the feed's thread; may wait.
             cursors: start of the last processed bar, see :mod:`torghut_runtime.storage.trade_cursor`.
             longest_pause: seconds between attempts to connect, at most.
+            board: where quotes, trades and halts are noted; one of its own where none is given.
             hear_time: told the times of what the source sends: for a clock that follows a simulator.
         """
-        self.board = Board()
+        self.board = board or Board()
         self.heartbeat = time.monotonic()
         self._settings = settings
         self._subscriptions = subscriptions
@@ -181,16 +183,6 @@ class MarketFeed:
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     @property
-    def connected(self) -> bool:
-        """Whether live bars of everything that is followed would come."""
-        return self._connected_at is not None or not self._subscriptions.timeframes
-
-    @property
-    def warm(self) -> bool:
-        """Whether all history has been handed on."""
-        return self._warm
-
-    @property
     def is_alive(self) -> bool:
         """Whether both threads run."""
         return self._thread.is_alive() and self._stream.is_alive
@@ -202,6 +194,16 @@ class MarketFeed:
     def repeats(self, symbol: str) -> int:
         """How many of the last 120 minutes that the stream brought of a symbol it had brought before."""
         return self._assembler.repeats(symbol)
+
+    @property
+    def connected(self) -> bool:
+        """Whether the stream has confirmed what it sends."""
+        return self._connected_at is not None
+
+    @property
+    def warm(self) -> bool:
+        """Whether all history has been handed on."""
+        return self._warm
 
     @property
     def subscriptions(self) -> Subscriptions:

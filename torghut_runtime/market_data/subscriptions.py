@@ -5,14 +5,12 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from torghut_runtime.market.aggregation import BUILT, MINUTES
-from torghut_runtime.market.features import FEATURES
 from torghut_runtime.market.timeframe import DAILY
 from torghut_runtime.market_data.stream import Wanted
 from torghut_runtime.strategies.registry import BoundStrategy
 
 FEATURE_HISTORY_BARS: Final = 120
 """Bars before those that a strategy warms up on: as many as the quality gate looks at, and enough for every average."""
-_INTRADAY: Final = frozenset({"vwap_session", "vwap_w5m"})
 LIVE_TIMEFRAMES: Final = (MINUTES, *BUILT)
 """What the stream gives or is built from it."""
 
@@ -39,13 +37,6 @@ class Subscriptions:
             frozenset(symbol for symbol in self.timeframes if self.intraday(symbol)),
             frozenset(symbol for symbol in self.timeframes if self.is_daily(symbol)),
         )
-
-
-def live_features(timeframe: str) -> frozenset[str]:
-    """The features that live bars of a timeframe can have; none where the stream cannot give the bars."""
-    if timeframe not in LIVE_TIMEFRAMES:
-        return frozenset()
-    return frozenset(FEATURES) - (_INTRADAY if timeframe == DAILY else frozenset())
 
 
 def subscriptions_to(history_bars: Mapping[tuple[str, str], int]) -> Subscriptions:
