@@ -6,18 +6,19 @@ What a part does stands with it. Starting, showing and stopping them is :mod:`to
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, Protocol
+from typing import Protocol
 
 from torghut_runtime.broker.alpaca import AlpacaReader, AlpacaWriter
 from torghut_runtime.broker.simulator.server.pacing import Pace
 from torghut_runtime.clock import Clock
+from torghut_runtime.engine.control_records import ControlRecorder
 from torghut_runtime.engine.core import Outside
+from torghut_runtime.engine.evaluation import Evaluation
 from torghut_runtime.engine.flag_source import EnvironmentFlags, FlagSource
 from torghut_runtime.engine.heartbeat import Heartbeat
 from torghut_runtime.engine.inbox import Inbox
 from torghut_runtime.engine.leadership import MARGIN_SECONDS, RENEW_SECONDS, Leadership
 from torghut_runtime.engine.live_catalog import Features, LiveCatalog, Provenance, without_attestations
-from torghut_runtime.engine.loss_baselines import LossBaselines
 from torghut_runtime.engine.market_system import MarketSystem, features_of
 from torghut_runtime.engine.metrics import TradingMetrics
 from torghut_runtime.engine.probe import Probe
@@ -25,7 +26,6 @@ from torghut_runtime.engine.reconciler import Reconciler
 from torghut_runtime.engine.recording import Recorder
 from torghut_runtime.engine.stance import Stance
 from torghut_runtime.engine.step_writer import StepWriter
-from torghut_runtime.engine.stop_duties import StopDuties, reconciled_of
 from torghut_runtime.engine.stop_system import StopSystem
 from torghut_runtime.engine.supervisor import Supervisor
 from torghut_runtime.engine.trade_updates import TradeUpdates
@@ -76,8 +76,8 @@ class Parts:
     probe: Probe
     clock: Clock
     stops: StopSystem
-    duties: StopDuties
     steps: StepWriter
+    controls: ControlRecorder
 
 
 class Host(Protocol):
@@ -88,7 +88,6 @@ class Host(Protocol):
     options: EngineOptions
     metrics: TradingMetrics
     holder: str
-    sections: dict[str, Callable[[], Any]]
     heartbeats: dict[str, Heartbeat]
 
     def gate(self) -> Gate:
@@ -139,7 +138,6 @@ def assembled(host: Host, clock: Clock) -> Parts:
     )
     reader = AlpacaReader(trading.broker, url)
     writer_of_steps = StepWriter(settings.db_dsn, label, clock)
-    losses = LossBaselines(impatient, stops.keeper, label, stops.reader)
     outside = Outside(
         settings=trading,
         dsn=settings.db_dsn,
@@ -177,6 +175,7 @@ def assembled(host: Host, clock: Clock) -> Parts:
     market = MarketSystem(trading, clock, AlpacaReader(trading.broker, url), emit, metrics)
     provenance = options.provenance or without_attestations(required=trading.require_provenance)
     catalog = LiveCatalog(trading.strategies, options.features, clock, provenance, registry=options.registry)
+    evaluation = Evaluation(trading, clock, stops, market, catalog, updates.feed_reasons)
     loop = TradingLoop(
         Surroundings(
             outside=outside,
@@ -188,23 +187,10 @@ def assembled(host: Host, clock: Clock) -> Parts:
             reconciler=reconciler,
             inbox=inbox,
             stops=stops,
-            losses=losses,
+            evaluation=evaluation,
             publish=host.publish,
         )
     )
-    duties = StopDuties(
-        stops,
-        losses,
-        trading,
-        reconciled=lambda: reconciled_of(loop.progress, clock),
-        feed=updates.feed_reasons,
-    )
-    loop.on_evaluation.append(duties.evaluated)
-    host.sections |= {
-        "live_gate": duties.live_gate_section,
-        "kill_switch": duties.kill_switch_section,
-        "rollback": duties.rollback_section,
-    }
     probe = Probe(impatient, AlpacaReader(trading.broker, url))
     supervisor = Supervisor(
         lambda name: stance.latch(f"component_failed:{name}", clock.now()), restarted=metrics.restarted
@@ -239,6 +225,6 @@ def assembled(host: Host, clock: Clock) -> Parts:
         probe=probe,
         clock=clock,
         stops=stops,
-        duties=duties,
         steps=writer_of_steps,
+        controls=ControlRecorder(stops.keeper, lambda: evaluation.control_inputs, clock),
     )

@@ -93,8 +93,8 @@ class Engine:
         if isinstance(clock, FollowingClock):
             running.supervisor.add("simulator_time", SimulatorTime(self.trading.broker_url, clock).run)
         running.stops.start()
-        running.duties.start()
         running.steps.start()
+        running.controls.start()
         running.supervisor.start()
         running.watchdog.start()
 
@@ -126,7 +126,7 @@ class Engine:
             log.error("the trading thread did not end in time; its lease expires by itself")
         running.inbox.refuse(*KINDS)
         running.steps.stop(max(ends_at - time.monotonic() - 1, 0.5))
-        running.duties.stop()
+        running.controls.stop(1.0)
         running.stops.stop()
         supervisor.ask_to_stop()
         running.leadership.wake()
@@ -195,8 +195,7 @@ class Engine:
     def settle(self, seconds: float) -> bool:
         """Wait until the trading thread has ended what it is doing now; False when it does not in time."""
         done = threading.Event()
-        running = self._running
-        return running is not None and running.loop.command(done.set) and done.wait(seconds)
+        return self._running is not None and self.in_trading_thread(done.set) and done.wait(seconds)
 
     @property
     def operations(self) -> EngineOperations:
@@ -209,7 +208,6 @@ class Engine:
             inbox=running.inbox,
             core=lambda: running.loop.core,
             strategies=lambda: [each.strategy_id for each in running.catalog.current.strategies],
-            live_gate=lambda: running.duties.standing_against_live,
         )
 
     def dependencies(self) -> Mapping[str, Dependency]:
@@ -272,15 +270,6 @@ class Engine:
         if key == self._shown.key and now - self._shown.at < _PUBLISH_SECONDS:
             return
         queues: dict[str, int] = {kind: running.inbox.depth(kind) for kind in KINDS}
-        set_gauges(
-            self.metrics,
-            running.stance,
-            running.stops.kill_switch.sources,
-            loop.core,
-            queues,
-            leads=self.role == "leader",
-            clean=running.stance.gate().reconciled and not progress.discrepancies,
-        )
         status = status_of(
             self.trading,
             progress,
@@ -291,5 +280,17 @@ class Engine:
             sections={"signal_continuity": running.market.continuity_document, **self.sections},
             queues=queues,
             counts=loop.counts,
+            kill_switch=running.stops.kill_switch.sources,
+            live_gate_missing=loop.evaluation.live_gate_missing,
+        )
+        set_gauges(
+            self.metrics,
+            running.stance,
+            running.stops.kill_switch.sources,
+            loop.core,
+            queues,
+            leads=self.role == "leader",
+            clean=running.stance.gate().reconciled and not progress.discrepancies,
+            live_gate_missing=len(loop.evaluation.live_gate_missing),
         )
         self._shown = _Shown(status, positions_of(loop.core, progress), now, key)

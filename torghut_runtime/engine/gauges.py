@@ -18,12 +18,14 @@ def set_gauges(
     *,
     leads: bool,
     clean: bool,
+    live_gate_missing: int,
 ) -> None:
     """State, sources of the kill switch, leadership, cleanness of the last reconciliation, queues and account."""
     metrics.state(stance.trading_state.state)
     metrics.kill_switch(env=kill_switch.environment, flag=kill_switch.flag, operator=kill_switch.operator)
     metrics.leader(leads)
     metrics.reconciled(clean)
+    metrics.live_gate(live_gate_missing)
     for name, depth in queues.items():
         metrics.queue_depth(name, depth)
     if core is not None and core.trader is not None:
