@@ -42,6 +42,11 @@ class InProcessBroker:
         found = self._broker.desk.book.listed(status="open", limit=_ALL, ascending=True)
         return [order.document() for order in found]
 
+    def order(self, order_id: str) -> Document | None:
+        """An order by the broker's id."""
+        order = self._broker.desk.book.find(order_id)
+        return None if order is None else order.document()
+
     def order_by_client_id(self, client_order_id: str) -> Document | None:
         """The order of a client order id."""
         order = self._broker.desk.book.by_client_id(client_order_id)

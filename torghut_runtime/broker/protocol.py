@@ -61,6 +61,10 @@ class BrokerReader(Protocol):
         """All open orders, oldest first; all pages."""
         ...
 
+    def order(self, order_id: str) -> Document | None:
+        """An order by the broker's id, None where the broker knows none."""
+        ...
+
     def order_by_client_id(self, client_order_id: str) -> Document | None:
         """The order of a client order id, None where the broker knows none."""
         ...

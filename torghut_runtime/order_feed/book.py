@@ -90,6 +90,9 @@ class OrderBook:
         default_factory=lambda: defaultdict[tuple[str, str], set[str]](set)
     )
 
+    def __contains__(self, ref: OrderRef) -> bool:
+        return (ref[0], ref[1]) in self._orders
+
     def load(self, events: Iterable[OrderEvent]) -> None:
         """Take events that are stored already."""
         for event in events:
@@ -114,6 +117,26 @@ class OrderBook:
         for index in (self._orders, self._strays, self._bearers, self._holders, self._replacing, self._replaced):
             index.clear()
         self.load(events.values())
+
+    def forget(self, account: str, order_id: str) -> None:
+        """Drop an order and its events; for a view in memory that must not grow, never for what is stored."""
+        order = self._orders.pop((account, order_id), None)
+        if order is None:
+            return
+        for fingerprint, event in order.own.events.items():
+            self._events.pop(fingerprint, None)
+            if event.replaces is not None:
+                _discard(self._replaced, (account, event.replaces), order_id)
+            if event.replaced_by is not None:
+                _discard(self._replacing, (account, event.replaced_by), order_id)
+        for client_order_id in order.client_ids:
+            client = (account, client_order_id)
+            _discard(self._bearers, client, order_id)
+            if self._holders.get(client) == order_id:
+                del self._holders[client]
+                stray = self._strays.pop(client, None)
+                for fingerprint in () if stray is None else stray.events:
+                    self._events.pop(fingerprint, None)
 
     def fingerprints(self, ref: OrderRef) -> Iterable[bytes]:
         """The identities of the events of an order."""
@@ -249,6 +272,14 @@ class OrderBook:
             discrepancies=state.discrepancies | (frozenset({CLIENT_ID_REUSED}) if contested else frozenset[str]()),
             absorbed=tuple(absorbed),
         )
+
+
+def _discard(index: dict[tuple[str, str], set[str]], key: tuple[str, str], value: str) -> None:
+    found = index.get(key)
+    if found is not None:
+        found.discard(value)
+        if not found:
+            del index[key]
 
 
 def _first(folded: OrderFold) -> int:

@@ -175,6 +175,13 @@ def stored_events(connection: sa.Connection, account_label: str) -> list[bytes]:
     return [text.encode() for text in connection.execute(query).scalars()]
 
 
+def newest_event_at(connection: sa.Connection, account_label: str) -> datetime | None:
+    """Broker time of the newest stored event of an account, None without one."""
+    table = execution_order_events
+    query = sa.select(sa.func.max(table.c.event_ts)).where(table.c.alpaca_account_label == account_label)
+    return connection.execute(query).scalar()
+
+
 _DECISION: Final = (
     "decision_hash", "strategy_id", "symbol", "timeframe", "bar_ts", "decided_at", "rationale", "decision_json",
 )  # fmt: skip
