@@ -1,7 +1,7 @@
 """The crash campaign of the order path: processes that die, a broker that misbehaves, and a count that must agree.
 
-Everything that is decided is decided by the seed; what timing adds is when a signal arrives. The broker's own book, which
-lives in this process, is what everything is compared with.
+Everything that is decided is decided by the seed; what timing adds is when a signal arrives. The broker's own book,
+which lives in this process, is what everything is compared with.
 """
 
 import json

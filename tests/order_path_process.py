@@ -1,9 +1,9 @@
 """A process of the order path, for tests that kill it: restores, resolves, reconciles, then trades.
 
-``python order_path_process.py`` reads requests ``{"arguments": [DSN, URL, FIRST, COUNT, LABEL], "out": FIFO, "err": FILE}``
-from stdin, one a line, and makes a process for each: imports are paid once. The process does the actions FIRST,
-FIRST+1, … and kills itself when ``ACTION:POINT`` is reached, where a label is given. One JSON line per step goes to
-the FIFO; the number of the process and afterwards its exit code go to stdout.
+It reads requests ``{"arguments": [DSN, URL, FIRST, COUNT, LABEL], "out": FIFO, "err": FILE}`` from stdin, one a line,
+and makes a process for each: imports are paid once. The process does the actions FIRST, FIRST+1, … and kills itself
+when ``ACTION:POINT`` is reached, where a label is given. One JSON line per step goes to the FIFO; the number of the
+process and afterwards its exit code go to stdout.
 """
 
 import json
@@ -328,7 +328,7 @@ def main() -> None:
                 os.dup2(os.open(asked[name], os.O_WRONLY | os.O_CREAT), number)
             try:
                 live(*asked["arguments"])
-            except BaseException:
+            except BaseException:  # noqa: BLE001 - the end of this process, told in its file
                 traceback.print_exc()
                 os._exit(1)
             os._exit(0)

@@ -86,8 +86,9 @@ def test_twenty_kills_under_faults_lose_and_double_nothing(
 def test_two_hundred_kills_under_faults_lose_and_double_nothing(
     engine: sa.Engine, database_dsn: str, start_simulator: StartSimulator, nursery: Nursery
 ) -> None:
+    version = commit()
     found = run_campaign(nursery, engine, database_dsn, start_simulator, cycles=200, seed=20_260_106)
-    found = {"commit": commit(), **found}
+    found = {"commit": version, **found}
     LEDGER.parent.mkdir(exist_ok=True)
     LEDGER.write_text(json.dumps(found, indent=2) + "\n")
     print(json.dumps(found, indent=2))
