@@ -1,4 +1,4 @@
-"""``torghut-runtime positions``: what our records say is held, beside what the broker holds, and booking the difference.
+"""``torghut-runtime positions``: what our records say is held beside what the broker holds, and booking a difference.
 
 Nothing here trades. A process that trades takes over what was booked with its next reconciliation.
 """
