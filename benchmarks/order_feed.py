@@ -40,7 +40,7 @@ from torghut_runtime.order_feed.launchers.launcher import free_port  # noqa: E40
 from torghut_runtime.order_feed.launchers.tansu import TansuLauncher  # noqa: E402
 from torghut_runtime.order_feed.log import KafkaLog  # noqa: E402
 from torghut_runtime.order_feed.report import Limits  # noqa: E402
-from torghut_runtime.order_feed.rows import write_events  # noqa: E402
+from torghut_runtime.order_feed.rows import adding_events  # noqa: E402
 from torghut_runtime.order_feed.session import ingest_engine  # noqa: E402
 from torghut_runtime.settings import embedded_dsn  # noqa: E402
 from torghut_runtime.storage.database import connect, create_engine  # noqa: E402
@@ -216,8 +216,8 @@ class Bench:
         def work() -> Sequence[float]:
             with ingest_engine(dsn).connect() as connection:
                 for start in range(0, len(arrivals), 1000):
-                    with connection.begin():
-                        write_events(cursor_of(connection), arrivals[start : start + 1000])
+                    with connection.begin(), adding_events(cursor_of(connection), arrivals[start : start + 1000]):
+                        pass
             return ()
 
         self.measure("copy", len(values), work)

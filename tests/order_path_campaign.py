@@ -65,7 +65,7 @@ class Nursery:
 
     def __init__(self, place: Path) -> None:
         self._place = place
-        environment = {**os.environ, "PYTHONPATH": str(PROCESS.parent)}
+        environment = {**os.environ, "PYTHONPATH": f"{PROCESS.parent}{os.pathsep}{PROCESS.parents[1]}"}
         self._parent = subprocess.Popen(
             [sys.executable, str(PROCESS)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
         )

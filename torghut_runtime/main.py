@@ -14,14 +14,17 @@ from torghut_runtime.api.collector import FeedCollector
 from torghut_runtime.api.health import SERVICE, health_routes
 from torghut_runtime.api.webhook import Webhook
 from torghut_runtime.command_line import ExitCode
+from torghut_runtime.engine.metrics import TradingMetrics
 from torghut_runtime.errors import InputError
+from torghut_runtime.logs import configure_logging
 from torghut_runtime.settings import Settings, load_settings
 
 
 def create_app(settings: Settings) -> FastAPI:
     """The service for these settings; nothing connects before it starts."""
-    collector = FeedCollector(settings, Webhook(settings.webhook_url, settings.version))
     registry = CollectorRegistry()
+    metrics = TradingMetrics(registry)
+    collector = FeedCollector(settings, Webhook(settings.webhook_url, settings.version, metrics))
     ProcessCollector(registry=registry)
     PlatformCollector(registry=registry)
     registry.register(collector)
@@ -45,6 +48,7 @@ def __getattr__(name: str) -> FastAPI:
     if name != "app":
         raise AttributeError(name)
     try:
+        configure_logging()
         return create_app(load_settings())
     except InputError as error:
         sys.stderr.write(f"{SERVICE}: {error}\n")

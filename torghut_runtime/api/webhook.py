@@ -10,6 +10,7 @@ from typing import Final
 import httpx
 
 from torghut_runtime.canonical import utc_text
+from torghut_runtime.engine.metrics import TradingMetrics
 
 logger = logging.getLogger(__name__)
 
@@ -21,9 +22,10 @@ QUIET_S: Final = 900.0
 class Webhook:
     """Posts events in a thread of its own; the same event about the same subject at most once in 15 minutes."""
 
-    def __init__(self, url: str | None, version: str) -> None:
+    def __init__(self, url: str | None, version: str, metrics: TradingMetrics | None = None) -> None:
         self._url = url
         self._version = version
+        self._metrics = metrics or TradingMetrics()
         self._sent: dict[tuple[str, str], float] = {}
         self.failures = 0
 
@@ -48,8 +50,10 @@ class Webhook:
         for _ in range(TRIES):
             try:
                 if httpx.post(url, json=body, timeout=DEADLINE_S).is_success:
+                    self._metrics.webhook(str(body["event"]), "delivered")
                     return
             except (httpx.HTTPError, httpx.InvalidURL):
                 continue
         self.failures += 1
+        self._metrics.webhook(str(body["event"]), "failed")
         logger.warning("webhook %s was not delivered", body["event"])

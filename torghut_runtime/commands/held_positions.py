@@ -103,7 +103,8 @@ def held_positions() -> HeldPositions:
         account, documents = reader.account(), reader.positions()
     except BrokerError as error:
         raise UpstreamError(f"broker at {base_url}: {error}") from None
-    fault = account_fault(account, base_url, trading.mode.mode, trading.broker.live_account_number)
+    broker = trading.broker
+    fault = account_fault(account, base_url, trading.mode.mode, broker.live_account_number, broker.simulator_url)
     if fault is not None:
         raise UpstreamError(f"account_mismatch: account {account.get('account_number')} {fault}")
     return HeldPositions(label, tracker, account, documents, reader, trading, newest, frozen)
@@ -117,7 +118,7 @@ def difference_in(held: HeldPositions, symbol: str) -> Difference:
     """
     portfolio = held.tracker.portfolio
     ours = portfolio.symbol_qty(symbol)
-    document = next((each for each in held.documents if each.get("symbol") == symbol), {})
+    document: Document = next((each for each in held.documents if each.get("symbol") == symbol), Document())
     theirs = Decimal(str(document.get("qty", "0")))
     newest = portfolio.last_fill_ns(symbol)
     effective_at = datetime.now(UTC) if newest < 0 else moment_of(newest) + timedelta(microseconds=1)

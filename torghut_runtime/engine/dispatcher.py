@@ -15,6 +15,7 @@ from torghut_runtime.clock import NANOSECONDS, Clock, nanoseconds_of
 from torghut_runtime.engine.account_view import AccountView
 from torghut_runtime.engine.market_view import PriceSnapshot
 from torghut_runtime.engine.stance import Stance
+from torghut_runtime.engine.strategy_blocks import STRATEGY_DISABLED, StrategyBlocks
 from torghut_runtime.market.calendar import TradingCalendar, is_exchange_traded
 from torghut_runtime.orders.frozen_symbols import FROZEN
 from torghut_runtime.orders.journal import StoredIntent
@@ -68,6 +69,7 @@ def intent_of(
         worst_price=price.price if limit is None else max(limit, price.price),
         arrival_price=price.price,
         arrival_mid=price.mid,
+        trace_id=decision.trace_id,
     )
 
 
@@ -103,7 +105,11 @@ class Dispatcher:
         order_ttl_seconds: int,
         price_of: PriceOf,
         clock: Clock,
+        blocks: StrategyBlocks | None = None,
     ) -> None:
+        self._blocks = blocks or StrategyBlocks()
+        self.told_cancels: Callable[[int, int], None] = lambda _done, _failed: None
+        """Hears of the entries that were cancelled when trading was reduced: asked, and failed."""
         self._label = account_label
         self._manager = manager
         self._tracker = manager.tracker
@@ -189,14 +195,27 @@ class Dispatcher:
             self._exits.remove(each)
             self._send_exit(each)
 
+    def strategy_blocked(self, strategy_id: str, *, frozen: bool) -> None:
+        """An operator has stopped a strategy: its entries are taken back, frozen its exits as well."""
+
+        def ends(intent: Intent) -> bool:
+            return intent.strategy_id == strategy_id and (frozen or not intent.is_exit)
+
+        self._withdraw((each for each in self._queued if ends(each.intent)), STRATEGY_DISABLED)
+        if frozen:
+            self._drop_exits(lambda each: each.slot[0] == strategy_id, STRATEGY_DISABLED)
+        open_orders = self._tracker.open_orders()
+        self._cancel(each.order_id for each in open_orders if each.intent is not None and ends(each.intent))
+
     def _state_changed(self, state: State) -> None:
         if state == REDUCING:
             self._withdraw((each for each in self._queued if not each.intent.is_exit), "state_reducing")
-            self._cancel(order.order_id for order in self._tracker.open_entries())
+            self.told_cancels(*self._cancel(order.order_id for order in self._tracker.open_entries()))
         elif state == HALTED:
             self._withdraw(self._queued, "state_halted")
             self._drop_exits(lambda _: True, "state_halted")
-            self._cancel(order.order_id for order in self._tracker.open_orders())
+            if not self._stance.cancels_at_once:
+                self._cancel(order.order_id for order in self._tracker.open_orders())
 
     # After a restart --------------------------------------------------------------------------------------------------
 
@@ -231,6 +250,7 @@ class Dispatcher:
         opens_ns = _ns(self._calendar.session_open(session))
         closes_ns = _ns(self._calendar.session_close(session))
         self._queued.append(_Waiting(decision, intent, opens_ns - BEFORE_OPEN_NS, opens_ns, closes_ns))
+        self._manager.metrics.queued(len(self._queued))
 
     # Within -----------------------------------------------------------------------------------------------------------
 
@@ -294,10 +314,13 @@ class Dispatcher:
             each.due_ns = each.opens_ns
             return
         if now_ns >= each.closes_ns:
+            self._manager.metrics.rejected("queue_expired")
             self._withdraw([each], "queue_expired", expired=True)
             return
         reasons = self._recheck(each.intent)
         if reasons:
+            for reason in reasons:
+                self._manager.metrics.rejected(reason)
             self._withdraw([each], reasons[0])
             return
         intent = each.intent
@@ -308,6 +331,7 @@ class Dispatcher:
                 return
         else:
             self._queued.remove(each)
+        self._manager.metrics.queued(len(self._queued))
         outcome = self._manager.send(intent)
         if outcome.kind != "rejected" and not intent.is_exit:
             self._account.entry_sent(each.slot, now_ns)
@@ -325,12 +349,14 @@ class Dispatcher:
         elif order is not None and not order.is_open:
             if each.ending and intent.is_exit:
                 self._as_market(each, order)
-        elif order is not None and (
-            intent.is_exit or each.ending or each.repriced or gate_reasons(self._stance.gate(), is_exit=False)
-        ):
+        elif order is not None and (intent.is_exit or each.ending or each.repriced or self._stopped(intent)):
             self._end(each, order, now_ns)
         elif order is not None:
             self._reprice(each, order, now_ns)
+
+    def _stopped(self, intent: Intent) -> bool:
+        blocked = self._blocks.reasons(intent.strategy_id, is_exit=False)
+        return bool(blocked or gate_reasons(self._stance.gate(), is_exit=False))
 
     def _end(self, each: _Waiting, order: TrackedOrder, now_ns: int) -> None:
         each.ending, each.due_ns = True, now_ns + _RETRY_NS
@@ -369,10 +395,12 @@ class Dispatcher:
         for each in list(waiting):
             self._queued.remove(each)
             self._manager.withdraw(each.intent, reason, expired=expired)
+        self._manager.metrics.queued(len(self._queued))
 
-    def _cancel(self, order_ids: Iterable[str]) -> None:
-        for order_id in list(order_ids):
-            self._manager.cancel(order_id)
+    def _cancel(self, order_ids: Iterable[str]) -> tuple[int, int]:
+        """Ask for the end of these orders; how many were asked, and for how many that failed."""
+        done = [self._manager.cancel(order_id) for order_id in list(order_ids)]
+        return sum(done), len(done) - sum(done)
 
 
 def _price_before(intent: Intent, at: datetime) -> PriceSnapshot:

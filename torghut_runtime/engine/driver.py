@@ -6,6 +6,7 @@ caller, what follows from a verdict is :mod:`torghut_runtime.engine.trader`'s bu
 the same bits as the backtest.
 """
 
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -13,9 +14,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from torghut_runtime.compiled import Vector, functions_as_arguments
+from torghut_runtime.engine.metrics import TradingMetrics
 from torghut_runtime.market.features import FEATURES, Bar, FeatureStream
 from torghut_runtime.strategies.contract import OUTPUT, POSITION, tag_names
-from torghut_runtime.strategies.decide import REASON_INVALID, REASONS, decide
+from torghut_runtime.strategies.decide import REASON_HOLD, REASON_INVALID, REASONS, decide
 from torghut_runtime.strategies.registry import BoundStrategy
 
 PositionOf = Callable[[BoundStrategy, Bar], Vector]
@@ -60,13 +62,15 @@ class Verdict:
 class StrategyDriver:
     """Feeds bars to strategies in order of (priority, strategy_id); keeps features and memories per symbol."""
 
-    def __init__(self, strategies: Sequence[BoundStrategy]) -> None:
+    def __init__(self, strategies: Sequence[BoundStrategy], metrics: TradingMetrics | None = None) -> None:
+        self._metrics = metrics or TradingMetrics()
         self.strategies = sorted(strategies, key=lambda each: (each.entry.priority, each.entry.strategy_id))
         self._columns = [
             np.array([_FEATURE_AT[name] for name in each.feature_columns], dtype=np.int64) for each in self.strategies
         ]
         self._stream = FeatureStream()
         self._memories: dict[tuple[int, str], Vector] = {}
+        self._metrics.strategies_are(each.entry.strategy_id for each in self.strategies)
 
     def warm_up(self, bars: Iterable[tuple[Bar, float]]) -> None:
         """Feed history, oldest first, each bar with its seconds to the session's close.
@@ -93,11 +97,21 @@ class StrategyDriver:
         A strategy is concerned by bars of its timeframe and symbols that have every feature it requires.
         """
         verdicts: list[Verdict] = []
-        for index, features in self._concerned(bar, self._stream.push(bar)):
+        began = time.perf_counter()
+        row = self._stream.push(bar)
+        self._metrics.feature_step(time.perf_counter() - began)
+        for index, features in self._concerned(bar, row):
             strategy = self.strategies[index]
             position = position_of(strategy, bar)
             memory = self._memory(index, bar.symbol).copy()
+            began = time.perf_counter()
             code, out = self._decide(index, bar.symbol, features, position, seconds_to_close)
+            self._metrics.stepped(
+                strategy.entry.strategy_id,
+                time.perf_counter() - began,
+                acted=code != REASON_HOLD,
+                failed=code == REASON_INVALID,
+            )
             verdicts.append(Verdict(strategy, bar, features, position, memory, code, out))
         return verdicts
 

@@ -20,6 +20,7 @@ from torghut_runtime.broker.simulator.tape import Tape
 from torghut_runtime.clock import SimulatedClock, moment_of
 from torghut_runtime.engine.account_view import AccountView
 from torghut_runtime.engine.driver import StrategyDriver
+from torghut_runtime.engine.metrics import TradingMetrics
 from torghut_runtime.engine.stance import Stance
 from torghut_runtime.engine.trader import Trader
 from torghut_runtime.market.calendar import TradingCalendar, is_exchange_traded
@@ -83,6 +84,7 @@ class Replay:
         self._broker.on_trade_update(self._frames.append)
         self._clock = SimulatedClock(self._broker.now)
         self._calendar = TradingCalendar()
+        self.metrics = TradingMetrics()
         self.journal = MemoryJournal()
         self.stance = Stance(Gate())
         account = Portfolio(cash)
@@ -96,10 +98,11 @@ class Replay:
             tracker=self.tracker,
             clock=self._clock,
             max_retries=settings.execution.max_retries,
+            metrics=self.metrics,
         )
         self.trader = Trader(
             settings=settings,
-            driver=StrategyDriver(strategies),
+            driver=StrategyDriver(strategies, self.metrics),
             account=AccountView(account, self.tracker, self._broker.settings.multiplier),
             manager=manager,
             journal=self.journal,

@@ -1,7 +1,8 @@
 """Whether trading may go on right now: one value that the firewall asks before every request and everybody may tighten.
 
 Any thread may change it; the gate shows the change at once. What tightens it is told by its callers, what it means is
-:mod:`torghut_runtime.risk.trading_state`, and that it outlives the process is :mod:`torghut_runtime.engine.state_keeper`.
+:mod:`torghut_runtime.risk.trading_state`, and that it outlives the process is the business of
+:mod:`torghut_runtime.engine.state_keeper`.
 """
 
 import threading
@@ -33,7 +34,8 @@ Observed = Callable[[TradingState, TradingState, Cause], None]
 class Stance:
     """The gate and the trading state behind it.
 
-    ``listeners`` hear of every other state, through ``deliver``, which has them run in the thread that trades.
+    ``listeners`` hear of every other state, through ``deliver``, which has them run in the thread that trades and does
+    not wait for it.
     ``observers`` hear of every change of the reasons at once, in the thread that made it and under the lock: they only
     take note.
     """
@@ -44,13 +46,19 @@ class Stance:
         self.listeners: list[Changed] = []
         self.observers: list[Observed] = []
         self.deliver: Callable[[Callable[[], None]], None] = lambda call: call()
+        self.kill_switch: Callable[[], bool] = lambda: False
+        """Environment or flag, read at every use."""
+        self.entry_refusals: Callable[[], tuple[str, ...]] = lambda: ()
+        """What else stands against entries now (flags, live gate), read at every use."""
+        self.cancels_at_once = False
+        """Whether somebody ends all orders in one call when trading halts, so that nobody else has to."""
         self._gate = gate
 
     def gate(self) -> Gate:
         """What holds at this moment; an operator's halt counts as a kill switch."""
         state, gate = self.trading_state, self._gate
-        stopped = gate.kill_switch or self.operator_halted
-        return replace(gate, state=state.state, kill_switch=stopped)
+        stopped = gate.kill_switch or self.kill_switch() or self.operator_halted
+        return replace(gate, state=state.state, kill_switch=stopped, entry_refusals=self.entry_refusals())
 
     @property
     def operator_halted(self) -> bool:
@@ -62,9 +70,7 @@ class Stance:
         with self.lock:
             self._gate = replace(self._gate, **changes)
 
-    def latch(
-        self, code: str, at: datetime, *, actor: str = RUNTIME, detail: Mapping[str, Any] | None = None
-    ) -> None:
+    def latch(self, code: str, at: datetime, *, actor: str = RUNTIME, detail: Mapping[str, Any] | None = None) -> None:
         """Latch a reason now."""
         self.change(lambda state: state.latched(code, at), Cause(actor, detail or {}))
 

@@ -6,6 +6,8 @@ trader feeds it bars, order events and the time. Research's account does the sam
 :mod:`torghut_assets.research.simulation_decisions`; what differs between the two is told in ``docs/runtime.md``.
 """
 
+import logging
+import time
 from collections.abc import Callable, Sequence
 from decimal import Decimal
 from typing import Final
@@ -21,6 +23,8 @@ from torghut_runtime.engine.entry_draft import EntryDraft, HeldEntry, cap_of, sl
 from torghut_runtime.engine.exit_terms import exit_flags, exit_limit
 from torghut_runtime.engine.market_view import DailyVolumes, PriceSnapshot, as_decimal, price_of
 from torghut_runtime.engine.stance import Stance
+from torghut_runtime.engine.stops import EmergencyStop, Vitals
+from torghut_runtime.engine.strategy_blocks import StrategyBlocks
 from torghut_runtime.market.calendar import TradingCalendar, is_exchange_traded
 from torghut_runtime.market.features import Bar
 from torghut_runtime.market.timeframe import DAILY, timeframe_seconds
@@ -29,22 +33,22 @@ from torghut_runtime.orders.journal import Journal
 from torghut_runtime.orders.manager import OrderManager
 from torghut_runtime.orders.model import Decision, Intent, OrderTerms
 from torghut_runtime.orders.portfolio import UNATTRIBUTED
+from torghut_runtime.orders.trace import tell_decision, tell_order
 from torghut_runtime.risk.allocator import Sized, net, size_entry, size_step, size_target
 from torghut_runtime.risk.limits import (
     Entry,
     Limits,
     MarketView,
     Side,
-    daily_loss_reached,
-    drawdown,
     entry_reasons,
     gate_reasons,
     market_reasons,
 )
-from torghut_runtime.risk.trading_state import BROKER_FAILURES, DAILY_LOSS, DRAWDOWN, ORDER_UNKNOWN
 from torghut_runtime.strategies.decide import REASON_ENTRY, REASON_EXIT, REASON_HOLD, REASON_TARGET, REASONS
 from torghut_runtime.strategies.registry import BoundStrategy
 from torghut_runtime.trading_settings import TradingSettings
+
+logger = logging.getLogger(__name__)
 
 ZERO: Final = Decimal(0)
 _GRACE_SECONDS: Final = 10.0
@@ -52,6 +56,8 @@ _GRACE_SECONDS: Final = 10.0
 CONFLICT: Final = "intent_conflict_resolved"
 DEGRADED: Final = "strategy_degraded"
 DISABLED: Final = "strategy_disabled"
+UNKNOWN: Final = "order_unknown_unresolved"
+"""The strategy enters nothing in a symbol while an order of its own there has no certain answer."""
 SHORTS: Final = "shorts_not_allowed"
 
 
@@ -69,6 +75,7 @@ class Trader:
         stance: Stance,
         clock: Clock,
         frozen: FrozenSymbols | None = None,
+        blocks: StrategyBlocks | None = None,
     ) -> None:
         self.frozen = FrozenSymbols() if frozen is None else frozen
         self.driver = driver
@@ -76,6 +83,7 @@ class Trader:
         self.portfolio = account.portfolio
         self.manager = manager
         self.tracker = manager.tracker
+        self.metrics = manager.metrics
         self.stance = stance
         self.limits = Limits.of(settings)
         self._settings = settings
@@ -91,6 +99,14 @@ class Trader:
         self._prices: dict[str, PriceSnapshot] = {}
         self._held_back: list[HeldEntry] = []
         """Entries against an exit that is open: they wait for its end, at most one bar."""
+        self.blocks = blocks or StrategyBlocks()
+        self.continuity: Callable[[], Sequence[str]] = tuple
+        """Reasons that market data give to stop, asked at every evaluation."""
+        self.evaluates_bars = True
+        """Whether new bars are evaluations of the emergency stop; a process that trades evaluates by the clock."""
+        self.emergency_stop = EmergencyStop(
+            limits=self.limits, stops=settings.stops, stance=stance, clock=clock, vitals=self.vitals
+        )
         self.dispatcher = Dispatcher(
             account_label=self._label,
             manager=manager,
@@ -100,13 +116,18 @@ class Trader:
             order_ttl_seconds=settings.execution.order_ttl_seconds,
             price_of=self._prices.get,
             clock=clock,
+            blocks=self.blocks,
         )
         self.frozen.on_frozen.append(self.dispatcher.freeze)
 
     # What happens -----------------------------------------------------------------------------------------------------
 
-    def on_bars(self, bars: Sequence[Bar]) -> None:
-        """Take the bars that closed at one time, one per symbol and timeframe, in order of symbol."""
+    def on_bars(self, bars: Sequence[Bar], waited: float = 0.0) -> None:
+        """Take the bars that closed at one time, one per symbol and timeframe, in order of symbol.
+
+        ``waited``: real seconds since they came, for metrics alone.
+        """
+        self.metrics.bars_taken(waited)
         now = self._clock.now()
         for bar in bars:
             if bar.session is not None:
@@ -115,7 +136,10 @@ class Trader:
             self._prices[bar.symbol] = price_of(bar, now)
             self._mark(bar.symbol, as_decimal(bar.close))
         self.account.value()
-        self.watch()
+        if self.evaluates_bars:
+            self.watch()
+        else:
+            self.emergency_stop.check_losses()
         for bar in bars:
             self._release_entries(lambda held, bar=bar: (held.symbol, held.timeframe) == (bar.symbol, bar.timeframe))
             for strategy in self.driver.strategies:
@@ -123,10 +147,15 @@ class Trader:
                     self.portfolio.bar_passed((strategy.entry.strategy_id, bar.symbol))
             verdicts = self.driver.push(bar, self._seconds_to_close(bar), self._position)
             self._act(bar, verdicts)
+        self.metrics.bars_done()
 
     def on_order_event(self, value: bytes) -> None:
         """Take an event of the broker's stream."""
-        if self.tracker.apply(value) is not None:
+        began = time.perf_counter()
+        order = self.tracker.apply(value)
+        self.metrics.order_event_applied(time.perf_counter() - began)
+        if order is not None:
+            tell_order(logger, order)
             self.dispatcher.on_order_change()
             self._release_entries()
 
@@ -145,22 +174,19 @@ class Trader:
 
     def watch(self) -> None:
         """One evaluation of the emergency stop."""
-        equity, now = self.portfolio.equity, self._clock.now()
-        triggered: list[str] = []
-        if daily_loss_reached(equity, self.account.opening_equity, self.limits):
-            triggered.append(DAILY_LOSS)
-        fallen = drawdown(equity, self.account.high_water_mark)
-        if fallen >= self.limits.max_drawdown:
-            triggered.append(f"{DRAWDOWN}:{fallen:.6f}")
-        stops = self._settings.stops
-        if stops.emergency_stop:
-            if self.manager.failures_in_a_row >= stops.broker_failure_streak:
-                triggered.append(f"{BROKER_FAILURES}:{self.manager.failures_in_a_row}")
-            triggered.extend(f"{ORDER_UNKNOWN}:{key}" for key in self.manager.unresolved)
-        for code in self.stance.trading_state.codes:
-            if code.startswith(ORDER_UNKNOWN) and code not in triggered:
-                self.stance.resolve(code)
-        self.stance.evaluate(triggered, now, stops.recovery_cycles)
+        self.emergency_stop.evaluate()
+
+    def vitals(self) -> Vitals:
+        """What the emergency stop judges by."""
+        return Vitals(
+            equity=self.portfolio.equity,
+            opening_equity=self.account.opening_equity,
+            high_water_mark=self.account.high_water_mark,
+            broker_failures=self.manager.failures_in_a_row,
+            unresolved_orders=self.manager.unresolved,
+            continuity=tuple(self.continuity()),
+            flags_stale="flags_stale" in self.stance.gate().entry_refusals,
+        )
 
     def _mark(self, symbol: str, price: Decimal) -> None:
         """Take a new price; where it jumps by an announced split the symbol is frozen and keeps its value."""
@@ -209,6 +235,8 @@ class Trader:
             taken += entry.qty * entry.worst_price
             entries.append(entry)
         for entry, qty in zip(entries, net([each.qty for each in entries]), strict=True):
+            if entry.qty != qty:
+                self.metrics.conflict_resolved()
             if entry.qty and not qty:
                 entry.reasons.append(CONFLICT)
             entry.qty = qty
@@ -254,7 +282,7 @@ class Trader:
         if not change:
             self._note(verdict, reason, [], price, goal)
             return
-        gate = gate_reasons(self.stance.gate(), is_exit=True)
+        gate = [*gate_reasons(self.stance.gate(), is_exit=True), *self.blocks.reasons(slot[0], is_exit=True)]
         gate += market_reasons(MarketView(frozen=slot[1] in self.frozen), self.limits, is_exit=True)
         if gate:
             self._note(verdict, reason, gate, price, goal)
@@ -314,13 +342,13 @@ class Trader:
             order_price=entry.limit or entry.price.price,
         )
         opens_short = entry.side == "sell" and self.portfolio.position(slot).qty <= 0
-        reasons = [*gate_reasons(self.stance.gate(), is_exit=False)]
+        reasons = [*gate_reasons(self.stance.gate(), is_exit=False), *self.blocks.reasons(slot[0], is_exit=False)]
         if self._circuit.is_open(slot[0], now_ns):
             reasons.append(DEGRADED)
         reasons += market_reasons(market, self.limits, is_exit=False, opens_short=opens_short)
         reasons += entry.reasons
         if any((each.strategy_id, each.terms.symbol) == slot for each in self.manager.unknown):
-            reasons.append(ORDER_UNKNOWN)
+            reasons.append(UNKNOWN)
         if entry.qty:
             qty = abs(entry.qty)
             asked = self._entry_of(strategy, entry.side, qty, entry.worst_price, bar.symbol, opens_short)
@@ -375,6 +403,7 @@ class Trader:
         slot, terms = (intent.strategy_id, intent.terms.symbol), intent.terms
         now_ns = self._clock.now_ns()
         reasons = gate_reasons(self.stance.gate(), is_exit=intent.is_exit)
+        reasons += self.blocks.reasons(intent.strategy_id, is_exit=intent.is_exit)
         reasons += market_reasons(MarketView(frozen=slot[1] in self.frozen), self.limits, is_exit=True)
         if intent.is_exit:
             return reasons
@@ -425,6 +454,9 @@ class Trader:
         terms: OrderTerms | None = None,
         flags: Sequence[str] = (),
     ) -> Decision:
+        self.metrics.decided()
+        for code in reasons:
+            self.metrics.rejected(code)
         portfolio = self.portfolio
         account = {
             "equity": portfolio.equity,
@@ -432,7 +464,7 @@ class Trader:
             "gross_exposure": portfolio.gross,
             "net_exposure": portfolio.net,
         }
-        return decision_of(
+        decision = decision_of(
             verdict,
             account_label=self._label,
             params_sha256=self._digests[verdict.strategy.entry.strategy_id],
@@ -446,6 +478,8 @@ class Trader:
             terms=terms,
             flags=flags,
         )
+        tell_decision(logger, decision, reasons)
+        return decision
 
     def _note(
         self,

@@ -29,15 +29,17 @@ FOLD_KINDS: Final = ("overfill", "fill_gap", UNKNOWN_TO_US, CLIENT_ID_REUSED)
 """Discrepancies that the fold opens and closes itself."""
 
 
-@dataclass(slots=True)
 class _Order:
-    own: OrderFold = field(default_factory=OrderFold)
-    folded: OrderFold | None = None
-    """With the events that bear only a client id of this order; ``None`` while there are none."""
-    first_ns: int = _LATE
-    client_key: tuple[int, bytes] | None = None
-    client_order_id: str | None = None
-    client_ids: set[str] = field(default_factory=set[str])
+    __slots__ = ("client_ids", "client_key", "client_order_id", "first_ns", "folded", "own")
+
+    def __init__(self) -> None:
+        self.own = OrderFold()
+        self.folded: OrderFold | None = None
+        """With the events that bear only a client id of this order; ``None`` while there are none."""
+        self.first_ns = _LATE
+        self.client_key: tuple[int, bytes] | None = None
+        self.client_order_id: str | None = None
+        self.client_ids: set[str] = set()
 
     @property
     def whole(self) -> OrderFold:
@@ -72,6 +74,7 @@ class Link:
     intent_id: str
     trade_decision_id: str | None
     strategy_id: str | None
+    intent_seq: int = 0
 
 
 @dataclass(slots=True)
@@ -171,7 +174,10 @@ class OrderBook:
                 return account, None, client[1]
             self._regroup(account, holder)
             return account, holder, None
-        order = self._orders.setdefault((account, event.order_id), _Order())
+        key = (account, event.order_id)
+        order = self._orders.get(key)
+        if order is None:
+            order = self._orders[key] = _Order()
         order.own.add(event)
         if order.folded is not None:
             order.folded.add(event)
@@ -241,36 +247,40 @@ class OrderBook:
     def order(self, ref: OrderRef) -> Order:
         """One order with its links on both sides."""
         account, order_id, client_order_id = ref
-        state = self._fold_of(ref).state()
         if order_id is None:
+            folded = self._fold_of(ref)
+            state = folded.state()
             return Order(
                 ref=ref,
                 client_order_id=client_order_id,
                 state=state,
                 holds_client_id=True,
-                first_ns=_first(self._fold_of(ref)),
+                first_ns=_first(folded),
                 discrepancies=state.discrepancies,
             )
         order = self._orders[account, order_id]
-        if state.replaces is None and self._replacing[account, order_id]:
-            state = msgspec.structs.replace(state, replaces=min(self._replacing[account, order_id]))
-        if state.replaced_by is None and self._replaced[account, order_id]:
-            state = msgspec.structs.replace(state, replaced_by=min(self._replaced[account, order_id]))
-        contested = any(len(self._bearers[account, each]) > 1 for each in order.client_ids)
+        state = order.whole.state()
+        replacing, replaced = self._replacing.get((account, order_id)), self._replaced.get((account, order_id))
+        if state.replaces is None and replacing:
+            state = msgspec.structs.replace(state, replaces=min(replacing))
+        if state.replaced_by is None and replaced:
+            state = msgspec.structs.replace(state, replaced_by=min(replaced))
+        contested = False
+        absorbed = list[str]()
+        for each in order.client_ids:
+            client = (account, each)
+            contested = contested or len(self._bearers[client]) > 1
+            if client in self._strays and self._holders.get(client) == order_id:
+                absorbed.append(each)
         own = order.client_order_id
-        absorbed = sorted(
-            each
-            for each in order.client_ids
-            if self._holders.get((account, each)) == order_id and (account, each) in self._strays
-        )
         return Order(
             ref=ref,
             client_order_id=own,
             state=state,
             holds_client_id=own is None or self._holders[account, own] == order_id,
             first_ns=order.first_ns,
-            discrepancies=state.discrepancies | (frozenset({CLIENT_ID_REUSED}) if contested else frozenset[str]()),
-            absorbed=tuple(absorbed),
+            discrepancies=state.discrepancies | {CLIENT_ID_REUSED} if contested else state.discrepancies,
+            absorbed=tuple(sorted(absorbed)),
         )
 
 
@@ -288,24 +298,30 @@ def _first(folded: OrderFold) -> int:
 
 def linked(orders: Mapping[OrderRef, Order], intents: Mapping[ClientRef, Link]) -> dict[OrderRef, Link]:
     """The intent of every order that has one: its own client id's, else that of the order it replaced."""
-
-    def find(ref: OrderRef, seen: set[OrderRef]) -> Link | None:
-        order = orders.get(ref)
-        if order is None or ref in seen:
-            return None
-        own = None if order.client_order_id is None else intents.get((ref[0], order.client_order_id))
-        if own is not None:
-            return own if order.holds_client_id else None
-        replaces = order.state.replaces
-        return None if replaces is None else find((ref[0], replaces, None), seen | {ref})
-
-    found = {ref: find(ref, set()) for ref in orders}
-    return {ref: link for ref, link in found.items() if link is not None}
+    found: dict[OrderRef, Link] = {}
+    for ref, order in orders.items():
+        at: Order | None = order
+        seen = {ref}
+        while at is not None:
+            own = None if at.client_order_id is None else intents.get((ref[0], at.client_order_id))
+            if own is not None:
+                if at.holds_client_id:
+                    found[ref] = own
+                break
+            replaces = at.state.replaces
+            if replaces is None:
+                break
+            before = (ref[0], replaces, None)
+            at = None if before in seen else orders.get(before)
+            seen.add(before)
+    return found
 
 
 def newest(orders: Iterable[Order]) -> Order:
     """The order that speaks for an intent: the end of its chain of replacements, else the one with the latest start."""
     candidates = list(orders)
+    if len(candidates) == 1:
+        return candidates[0]
     ids = {order.ref[1] for order in candidates}
     last = [order for order in candidates if order.state.replaced_by not in ids or order.state.replaced_by is None]
     return max(last or candidates, key=_start)

@@ -13,7 +13,7 @@ import msgspec
 
 from torghut_runtime.order_feed.event import IMPLIED_STATUS, OrderEvent
 from torghut_runtime.order_feed.identity import content_digest, fingerprint, order_key
-from torghut_runtime.order_feed.values import NumberError, exact_number, instant_ns
+from torghut_runtime.order_feed.values import NumberError, exact_number, instant_ns, number_text
 
 MAX_BYTES: Final = 1_048_576
 CHANNEL: Final = "trade_updates"
@@ -155,6 +155,8 @@ def _text(field: str, limit: int, *values: object) -> str | None:
 def _identifier(field: str, *values: object) -> str | None:
     """The first usable identifier of ``values``: text, or a JSON number as text."""
     for value in values:
+        if value is None:
+            continue
         if isinstance(value, int | Decimal) and not isinstance(value, bool):
             return _text(field, _ID, str(value))
         if isinstance(value, str) and value:
@@ -172,6 +174,8 @@ def _reporting_text(limit: int, *values: object) -> str | None:
 
 def _reporting_number(*values: object) -> Decimal | None:
     for value in values:
+        if value is None:
+            continue
         try:
             number = exact_number(value)
         except NumberError:
@@ -182,6 +186,8 @@ def _reporting_number(*values: object) -> Decimal | None:
 
 
 def _state_number(field: str, value: object) -> Decimal | None:
+    if value is None:
+        return None
     try:
         number = exact_number(value)
     except NumberError as error:
@@ -212,84 +218,42 @@ def _first_instant(*values: object) -> int | None:
 def _event(root: _Object, account_label: str, record_ns: int | None) -> OrderEvent:
     data = _payload(root)
     order = cast("_Object", data["order"])
-    order_id = _identifier("order.id", order.get("id"), order.get("order_id"))
-    client_order_id = _identifier("order.client_order_id", order.get("client_order_id"))
+    field, said = order.get, data.get
+    order_id = _identifier("order.id", field("id"), field("order_id"))
+    client_order_id = _identifier("order.client_order_id", field("client_order_id"))
     if order_id is None and client_order_id is None:
         raise _RejectionError("missing_order_identity", "the order has neither id nor client_order_id")
     account = _reporting_text(
-        _NAME, root.get("accountLabel"), root.get("account_label"), data.get("account_label"), account_label
+        _NAME, root.get("accountLabel"), root.get("account_label"), said("account_label"), account_label
     )
-    event_type = _text("event", _NAME, data.get("event"), data.get("event_type"))
+    account = account or account_label
+    event_type = _text("event", _NAME, said("event"), said("event_type"))
     if event_type is not None:
         event_type = _text("event", _NAME, event_type.lower())
-    status = _text("status", _NAME, order.get("status"), data.get("status"))
+    status = _text("status", _NAME, field("status"), said("status"))
     if status is None and event_type is not None:
         status = IMPLIED_STATUS.get(event_type)
-    return build_event(
-        account=account or account_label,
-        order_id=order_id,
-        client_order_id=client_order_id,
-        symbol=_symbol(order, root),
-        event_type=event_type,
-        status=status,
-        execution_id=_identifier("execution_id", data.get("execution_id")),
-        previous_execution_id=_identifier("previous_execution_id", data.get("previous_execution_id")),
-        time_ns=_first_instant(
-            data.get("timestamp"), data.get("t"), data.get("at"), order.get("updated_at"), order.get("submitted_at")
-        ),
-        fill_price=_state_number("price", data.get("price")),
-        fill_qty=_state_number("qty", data.get("qty")),
-        position_qty=_reporting_number(data.get("position_qty")),
-        claimed_qty=_state_number("filled_qty", order.get("filled_qty")),
-        claimed_price=_reporting_number(order.get("filled_avg_price"), order.get("avg_fill_price")),
-        qty=_reporting_number(order.get("qty")),
-        notional=_reporting_number(order.get("notional")),
-        side=_reporting_text(8, order.get("side")),
-        order_type=_reporting_text(32, order.get("order_type"), order.get("type")),
-        time_in_force=_reporting_text(16, order.get("time_in_force")),
-        limit_price=_reporting_number(order.get("limit_price")),
-        stop_price=_reporting_number(order.get("stop_price")),
-        extended_hours=order["extended_hours"] if isinstance(order.get("extended_hours"), bool) else None,
-        replaces=_identifier("replaces", order.get("replaces")),
-        replaced_by=_identifier("replaced_by", order.get("replaced_by")),
-        submitted_ns=_first_instant(order.get("submitted_at")),
-        fallback_ns=_first_instant(
-            root.get("eventTs"), root.get("event_ts"), root.get("ingestTs"), root.get("ingest_ts")
-        )
-        or record_ns,
-    )
-
-
-def build_event(
-    *,
-    account: str,
-    order_id: str | None,
-    client_order_id: str | None,
-    event_type: str | None,
-    symbol: str | None = None,
-    status: str | None = None,
-    execution_id: str | None = None,
-    previous_execution_id: str | None = None,
-    time_ns: int | None = None,
-    fill_price: Decimal | None = None,
-    fill_qty: Decimal | None = None,
-    position_qty: Decimal | None = None,
-    claimed_qty: Decimal | None = None,
-    claimed_price: Decimal | None = None,
-    qty: Decimal | None = None,
-    notional: Decimal | None = None,
-    side: str | None = None,
-    order_type: str | None = None,
-    time_in_force: str | None = None,
-    limit_price: Decimal | None = None,
-    stop_price: Decimal | None = None,
-    extended_hours: bool | None = None,
-    replaces: str | None = None,
-    replaced_by: str | None = None,
-    submitted_ns: int | None = None,
-    fallback_ns: int | None = None,
-) -> OrderEvent:
-    """An event from values that were checked already, with its identity and the digest of what it says."""
+    symbol = _symbol(order, root)
+    execution_id = _identifier("execution_id", said("execution_id"))
+    previous_execution_id = _identifier("previous_execution_id", said("previous_execution_id"))
+    time_ns = _first_instant(said("timestamp"), said("t"), said("at"), field("updated_at"), field("submitted_at"))
+    fill_price = _state_number("price", said("price"))
+    fill_qty = _state_number("qty", said("qty"))
+    position_qty = _reporting_number(said("position_qty"))
+    claimed_qty = _state_number("filled_qty", field("filled_qty"))
+    claimed_price = _reporting_number(field("filled_avg_price"), field("avg_fill_price"))
+    qty = _reporting_number(field("qty"))
+    notional = _reporting_number(field("notional"))
+    side = _reporting_text(8, field("side"))
+    order_type = _reporting_text(32, field("order_type"), field("type"))
+    time_in_force = _reporting_text(16, field("time_in_force"))
+    limit_price = _reporting_number(field("limit_price"))
+    stop_price = _reporting_number(field("stop_price"))
+    extended_hours = order["extended_hours"] if isinstance(field("extended_hours"), bool) else None
+    replaces = _identifier("replaces", field("replaces"))
+    replaced_by = _identifier("replaced_by", field("replaced_by"))
+    submitted_ns = _first_instant(field("submitted_at"))
+    claimed_text = number_text(claimed_qty)
     return OrderEvent(
         fingerprint=fingerprint(
             account=account,
@@ -297,7 +261,7 @@ def build_event(
             event_type=event_type,
             execution_id=execution_id,
             time_ns=time_ns,
-            claimed_qty=claimed_qty,
+            claimed_qty=claimed_text,
         ),
         content_sha256=content_digest(
             [
@@ -309,18 +273,18 @@ def build_event(
                 execution_id,
                 previous_execution_id,
                 time_ns,
-                fill_price,
-                fill_qty,
-                position_qty,
-                claimed_qty,
-                claimed_price,
-                qty,
-                notional,
+                number_text(fill_price),
+                number_text(fill_qty),
+                number_text(position_qty),
+                claimed_text,
+                number_text(claimed_price),
+                number_text(qty),
+                number_text(notional),
                 side,
                 order_type,
                 time_in_force,
-                limit_price,
-                stop_price,
+                number_text(limit_price),
+                number_text(stop_price),
                 extended_hours,
                 replaces,
                 replaced_by,
@@ -352,5 +316,9 @@ def build_event(
         replaces=replaces,
         replaced_by=replaced_by,
         submitted_ns=submitted_ns,
-        fallback_ns=fallback_ns,
+        fallback_ns=_fallback_ns(root) or record_ns,
     )
+
+
+def _fallback_ns(root: _Object) -> int | None:
+    return _first_instant(root.get("eventTs"), root.get("event_ts"), root.get("ingestTs"), root.get("ingest_ts"))

@@ -4,12 +4,10 @@ Sequence numbers, topics, partitions, offsets and envelope times are never part 
 """
 
 import hashlib
-from decimal import Decimal
 
 import msgspec
 
 from torghut_runtime.order_feed.event import STREAM_FILLS
-from torghut_runtime.order_feed.values import number_text
 
 _ENCODER = msgspec.json.Encoder()
 
@@ -26,11 +24,11 @@ def fingerprint(
     event_type: str | None,
     execution_id: str | None,
     time_ns: int | None,
-    claimed_qty: Decimal | None,
+    claimed_qty: str | None,
 ) -> bytes:
-    """SHA-256 of the canonical array that identifies an event."""
+    """SHA-256 of the canonical array that identifies an event; ``claimed_qty`` as :func:`values.number_text` has it."""
     if execution_id is None:
-        parts: list[object] = ["state", account, order, event_type, time_ns, number_text(claimed_qty)]
+        parts: list[object] = ["state", account, order, event_type, time_ns, claimed_qty]
     elif event_type in STREAM_FILLS:
         parts = ["fill", account, execution_id]
     else:
@@ -38,7 +36,6 @@ def fingerprint(
     return hashlib.sha256(_ENCODER.encode(parts)).digest()
 
 
-def content_digest(parts: list[str | int | bool | Decimal | None]) -> bytes:
-    """SHA-256 of the canonical array of everything an event says."""
-    plain = [number_text(part) if isinstance(part, Decimal) else part for part in parts]
-    return hashlib.sha256(_ENCODER.encode(plain)).digest()
+def content_digest(parts: list[str | int | bool | None]) -> bytes:
+    """SHA-256 of the canonical array of everything an event says, its numbers as canonical text."""
+    return hashlib.sha256(_ENCODER.encode(parts)).digest()

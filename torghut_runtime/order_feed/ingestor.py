@@ -89,6 +89,9 @@ class OrderFeedIngestor:
         self._consumer_errors = 0
         self._failures = 0
         self._report = IngestReport()
+        self._ahead: tuple[Polled, list[Decoded]] | None = None
+        """What was read and decoded while the batch before it was being stored."""
+        self._room_ahead = 0
 
     def ingest(self, limits: Limits | None = None) -> IngestReport:
         """Consume until a limit is reached, with no batch half done.
@@ -102,6 +105,8 @@ class OrderFeedIngestor:
             stopped = self._stop_reason(limits, until)
             if stopped is not None:
                 break
+            if not self._assigned:
+                self._ahead = None  # the log is read from the stored offsets again
             try:
                 if not self._ready():
                     if limits.until_end:
@@ -112,11 +117,13 @@ class OrderFeedIngestor:
                 room = self._settings.order_feed_batch_size
                 if limits.rows is not None:
                     room = min(room, limits.rows - self._report.messages)
-                polled = self._log.poll(room, self._wait(until))
+                polled, decoded = self._ahead or (self._log.poll(room, self._wait(until)), None)
+                self._ahead = None
                 self._passes("polled")
                 self._note(polled)
                 if polled.records:
-                    self._consume(polled.records)
+                    self._plan_ahead(limits, len(polled.records), room)
+                    self._consume(self._decoded(polled.records) if decoded is None else decoded)
                     self._failures = 0
                 else:
                     self._idle()
@@ -127,6 +134,8 @@ class OrderFeedIngestor:
                 self._assigned = False
             except (UpstreamError, StoreUnavailableError, psycopg.Error) as error:
                 self._failed(error, until)
+        if self._ahead is not None:
+            self._ahead, self._assigned = None, False
         self._report.stopped_by = stopped
         self._report.offsets = [
             {"topic": topic, "partition": number, "next_offset": position.next_offset}
@@ -175,6 +184,7 @@ class OrderFeedIngestor:
         self._out_of_range = frozenset()
         self._discovered_at = now
         if not self._assigned or positions != self._positions:
+            self._ahead = None
             self._log.assign({key: position.next_offset for key, position in positions.items()})
         self._positions = positions
         self._assigned = bool(positions)
@@ -215,13 +225,15 @@ class OrderFeedIngestor:
 
     # batches
 
-    def _consume(self, records: Sequence[Record]) -> None:
-        """Store records, in halves where their content is refused, until each is stored or a dead letter."""
-        decoded = [
+    def _decoded(self, records: Sequence[Record]) -> list[Decoded]:
+        return [
             decode_record(record, self._positions[record.topic, record.partition], self._settings.account_label)
             for record in records
             if self._is_ahead(record)
         ]
+
+    def _consume(self, decoded: list[Decoded]) -> None:
+        """Store records, in halves where their content is refused, until each is stored or a dead letter."""
         self._passes("decoded")
         waiting = [decoded] if decoded else []
         while waiting:
@@ -234,6 +246,20 @@ class OrderFeedIngestor:
                 else:
                     middle = len(batch) // 2
                     waiting.extend((batch[middle:], batch[:middle]))
+
+    def _plan_ahead(self, limits: Limits, records: int, room: int) -> None:
+        """Behind a full batch there is probably another: how much of it to read while this one is stored."""
+        rest = self._settings.order_feed_batch_size
+        if limits.rows is not None:
+            rest = min(rest, limits.rows - self._report.messages - records)
+        self._room_ahead = rest if records == room else 0
+
+    def _read_ahead(self) -> None:
+        """Take the records that are there already; they are given up whenever positions are."""
+        if self._room_ahead > 0 and self._ahead is None:
+            polled = self._log.poll(self._room_ahead, 0.0)
+            if polled.records or polled.errors or polled.out_of_range:
+                self._ahead = (polled, self._decoded(polled.records))
 
     def _is_ahead(self, record: Record) -> bool:
         position = self._positions.get((record.topic, record.partition))
@@ -277,7 +303,14 @@ class OrderFeedIngestor:
                 if kept:
                     arrivals = [each.arrival for each in kept if each.arrival is not None]
                     letters = [each.letter for each in kept if each.letter is not None]
-                    done = ingest_batch(cursor, arrivals, letters, counted=True, consumer_errors=errors)
+                    done = ingest_batch(
+                        cursor,
+                        arrivals,
+                        letters,
+                        counted=True,
+                        consumer_errors=errors,
+                        meanwhile=self._read_ahead,
+                    )
                     self._passes("written")
                     ends = self._ends({(each.record.topic, each.record.partition) for each in kept})
                     offsets.move_offsets(cursor, expected, ends, self._driver)

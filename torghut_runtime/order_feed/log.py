@@ -81,7 +81,7 @@ class TopicLog(Protocol):
         ...
 
     def poll(self, records: int, wait_s: float) -> Polled:
-        """Up to ``records`` records; waits at most ``wait_s`` for the first."""
+        """Up to ``records`` records; waits at most ``wait_s`` for the first, and with 0 for none at all."""
         ...
 
     def at_end(self) -> bool:
@@ -206,8 +206,8 @@ class KafkaLog:
         errors = list[str]()
         beyond = set[TopicAndPartition]()
         try:
-            messages: list[Any] = list(self._consumer.consume(1, wait_s))
-            until = time.monotonic() + BATCH_WAIT_S
+            messages: list[Any] = list(self._consumer.consume(1 if wait_s > 0 else records, wait_s))
+            until = time.monotonic() + (BATCH_WAIT_S if wait_s > 0 else 0.0)
             self._take(messages, found, errors, beyond)
             while messages and found and len(found) < records and (rest := until - time.monotonic()) > 0:
                 messages = list(self._consumer.consume(records - len(found), rest))

@@ -6,8 +6,11 @@ Rows come in by COPY; those that may exist already go through a temporary table 
 
 import time
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -16,7 +19,7 @@ import psycopg
 from torghut_runtime.order_feed.book import Link, Order
 from torghut_runtime.order_feed.state import Fill
 from torghut_runtime.order_feed.statements import EVENT_COLUMNS
-from torghut_runtime.order_feed.values import instant, utc_date
+from torghut_runtime.order_feed.values import instant, instant_text, number_text, utc_date
 
 if TYPE_CHECKING:
     from torghut_runtime.order_feed.ingest import Arrival, Letter
@@ -29,18 +32,30 @@ DETAIL_LENGTH: Final = 2000
 class OrderRow:
     """An order on its way into ``executions``."""
 
-    id: uuid.UUID
+    id: str
     order: Order
     link: Link | None
     last_event_seq: int
-    fills: list[Fill] = field(default_factory=list[Fill])
+    is_new: bool
+    fills: Sequence[Fill]
     """The fills whose rows may differ."""
 
 
-def _copy(cursor: Cursor, table: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+@contextmanager
+def _copying(cursor: Cursor, table: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> Generator[None]:
+    """Rows on their way into ``table``: the server stores them while the block goes on, which waits for it at its end.
+
+    The block must not use the cursor.
+    """
     with cursor.copy(f"COPY {table} ({', '.join(columns)}) FROM STDIN".encode()) as copy:
         for row in rows:
             copy.write_row(row)
+        yield
+
+
+def _copy(cursor: Cursor, table: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    with _copying(cursor, table, columns, rows):
+        pass
 
 
 _EVENT_COLUMNS: Final = (
@@ -56,27 +71,39 @@ _EVENT_COLUMNS: Final = (
 )
 
 
+_NUMBERS: Final = (
+    slice(EVENT_COLUMNS.index("fill_price"), EVENT_COLUMNS.index("notional") + 1),
+    slice(EVENT_COLUMNS.index("limit_price"), EVENT_COLUMNS.index("stop_price") + 1),
+)
+"""Where an event's numbers are; as text they are copied faster."""
+
+
 def _event_row(arrival: "Arrival", seq: int) -> list[Any]:
     event = arrival.event
     shown_ns = event.time_ns
     if shown_ns is None:
         shown_ns = event.fallback_ns if event.fallback_ns is not None else arrival.record_ns
+    said = list(msgspec.structs.astuple(event)[: len(EVENT_COLUMNS)])
+    for numbers in _NUMBERS:
+        said[numbers] = map(number_text, said[numbers])
     return [
-        *msgspec.structs.astuple(event)[: len(EVENT_COLUMNS)],
+        *said,
         seq,
-        utc_date(shown_ns if shown_ns is not None else time.time_ns()),
+        utc_date(shown_ns if shown_ns is not None else time.time_ns()).isoformat(),
         arrival.source,
         arrival.partition,
         arrival.offset,
-        instant(arrival.record_ns),
-        instant(event.time_ns),
+        instant_text(arrival.record_ns),
+        instant_text(event.time_ns),
         arrival.raw.decode(),
     ]
 
 
-def write_events(cursor: Cursor, arrivals: "Sequence[tuple[Arrival, int]]") -> None:
-    """Add new events; their order of insertion is that of ``event_seq``."""
-    _copy(cursor, "execution_order_events", _EVENT_COLUMNS, (_event_row(*each) for each in arrivals))
+def adding_events(cursor: Cursor, arrivals: "Sequence[tuple[Arrival, int]]") -> AbstractContextManager[None]:
+    """Add new events, meanwhile doing the block; their order of insertion is that of ``event_seq``."""
+    if not arrivals:
+        return nullcontext()
+    return _copying(cursor, "execution_order_events", _EVENT_COLUMNS, (_event_row(*each) for each in arrivals))
 
 
 def replace_events(cursor: Cursor, arrivals: "Sequence[Arrival]") -> None:
@@ -127,8 +154,18 @@ EXECUTION_VALUES: Final = (
 _EXECUTION_COLUMNS: Final = ("id", *EXECUTION_VALUES, "last_event_seq")
 
 
-def execution_values(order: Order, link: Link | None) -> tuple[Any, ...]:
-    """The values of ``EXECUTION_VALUES``."""
+Moment = Callable[[int | None], datetime | str | None]
+Number = Callable[[Decimal | None], Decimal | str | None]
+
+
+def _itself(number: Decimal | None) -> Decimal | None:
+    return number
+
+
+def execution_values(
+    order: Order, link: Link | None, moment: Moment = instant, number: Number = _itself
+) -> tuple[Any, ...]:
+    """The values of ``EXECUTION_VALUES``, times and numbers as these functions make them."""
     state = order.state
     return (
         order.ref[0],
@@ -141,25 +178,25 @@ def execution_values(order: Order, link: Link | None) -> tuple[Any, ...]:
         state.side,
         state.order_type,
         state.time_in_force,
-        state.qty,
-        state.notional,
-        state.limit_price,
-        state.stop_price,
+        number(state.qty),
+        number(state.notional),
+        number(state.limit_price),
+        number(state.stop_price),
         state.extended_hours,
         state.status,
-        state.filled_qty,
-        state.avg_fill_price,
+        number(state.filled_qty),
+        number(state.avg_fill_price),
         state.fills_complete,
         state.pending_cancel,
         state.pending_replace,
         state.replaces,
         state.replaced_by,
-        instant(state.submitted_ns),
-        instant(state.acked_ns),
-        instant(state.first_fill_ns),
-        instant(state.last_fill_ns),
-        instant(state.terminal_ns),
-        instant(state.last_update_ns),
+        moment(state.submitted_ns),
+        moment(state.acked_ns),
+        moment(state.first_fill_ns),
+        moment(state.last_fill_ns),
+        moment(state.terminal_ns),
+        moment(state.last_update_ns),
     )
 
 
@@ -180,17 +217,28 @@ def _stage(table: str, columns: Sequence[str]) -> bytes:
     ).encode()
 
 
-def write_executions(cursor: Cursor, staged: Sequence[OrderRow]) -> list[uuid.UUID]:
-    """Write orders; returns the ids of those that changed."""
+def adding_executions(cursor: Cursor, staged: Sequence[OrderRow]) -> AbstractContextManager[None]:
+    """Add the orders that are new, meanwhile doing the block.
+
+    A row that was looked for and not found is new: nobody else makes any while ``event_seq_head`` is locked.
+    """
+    new = [row for row in staged if row.is_new]
+    return _copying(cursor, "executions", _EXECUTION_COLUMNS, map(_execution_row, new)) if new else nullcontext()
+
+
+def update_executions(cursor: Cursor, staged: Sequence[OrderRow]) -> list[str]:
+    """Write the orders that have a row; returns the ids of those that changed."""
+    stored = [row for row in staged if not row.is_new]
+    if not stored:
+        return []
     cursor.execute(_stage("executions", _EXECUTION_COLUMNS))
-    _copy(
-        cursor,
-        "feed_stage_executions",
-        _EXECUTION_COLUMNS,
-        ((row.id, *execution_values(row.order, row.link), row.last_event_seq) for row in staged),
-    )
-    cursor.execute(_upsert("executions", _EXECUTION_COLUMNS, ("id",), answer=" RETURNING id"))
+    _copy(cursor, "feed_stage_executions", _EXECUTION_COLUMNS, map(_execution_row, stored))
+    cursor.execute(_upsert("executions", _EXECUTION_COLUMNS, ("id",), answer=" RETURNING id::text"))
     return [row[0] for row in cursor]
+
+
+def _execution_row(row: OrderRow) -> tuple[Any, ...]:
+    return (row.id, *execution_values(row.order, row.link, instant_text, number_text), row.last_event_seq)
 
 
 FILL_COLUMNS: Final = (
@@ -212,36 +260,43 @@ _SAME_FILL: Final = (
 )
 
 
-def fill_values(order: Order, fill: Fill, seqs: Mapping[bytes, int]) -> tuple[Any, ...]:
-    """The columns of a fill."""
+def fill_values(
+    order: Order, fill: Fill, seqs: Mapping[bytes, int], moment: Moment = instant, number: Number = _itself
+) -> tuple[Any, ...]:
+    """The columns of a fill, times and numbers as these functions make them."""
     return (
         order.ref[0],
         fill.execution_id,
         order.ref[1],
         order.state.symbol,
         order.state.side,
-        fill.price,
-        fill.qty,
-        fill.cum_qty,
-        instant(fill.time_ns),
+        number(fill.price),
+        number(fill.qty),
+        number(fill.cum_qty),
+        moment(fill.time_ns),
         fill.state,
         fill.fingerprint,
         seqs[fill.fingerprint],
     )
 
 
-def write_fills(cursor: Cursor, staged: Sequence[OrderRow], seqs: Mapping[bytes, int]) -> None:
-    """Write the executions of orders. One id in two orders of an account is one fill: the smaller fingerprint's."""
+def fill_rows(staged: Sequence[OrderRow], seqs: Mapping[bytes, int]) -> list[tuple[Any, ...]]:
+    """The executions of orders. One id in two orders of an account is one fill: the smaller fingerprint's."""
     rows: dict[tuple[str, str], tuple[bytes, tuple[Any, ...]]] = {}
     for row in staged:
         for fill in row.fills:
             key = (row.order.ref[0], fill.execution_id)
             if key not in rows or fill.fingerprint < rows[key][0]:
-                rows[key] = (fill.fingerprint, fill_values(row.order, fill, seqs))
-    if not rows:
+                rows[key] = (fill.fingerprint, fill_values(row.order, fill, seqs, instant_text, number_text))
+    return [values for _, values in rows.values()]
+
+
+def write_fills(cursor: Cursor, fills: Sequence[tuple[Any, ...]]) -> None:
+    """Write what :func:`fill_rows` made."""
+    if not fills:
         return
     cursor.execute(_stage("order_fills", FILL_COLUMNS))
-    _copy(cursor, "feed_stage_order_fills", FILL_COLUMNS, (values for _, values in rows.values()))
+    _copy(cursor, "feed_stage_order_fills", FILL_COLUMNS, fills)
     cursor.execute(_upsert("order_fills", FILL_COLUMNS, FILL_COLUMNS[:2], guard=_SAME_FILL))
 
 

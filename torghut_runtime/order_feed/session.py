@@ -14,7 +14,8 @@ from torghut_runtime.storage.database import create_engine
 
 _LIMITS: Final = (
     "-c synchronous_commit=on -c lock_timeout=2s -c statement_timeout=10s -c idle_in_transaction_session_timeout=5s"
-    " -c jit=off -c enable_seqscan=off"
+    " -c jit=off -c max_parallel_workers_per_gather=0"
+    " -c enable_seqscan=off -c enable_hashjoin=off -c enable_mergejoin=off"
 )
 _KEEP_ALIVE: Final = {
     "keepalives": "1",
@@ -32,7 +33,8 @@ ErrorKind = Literal["content", "connection", "lock", "timeout", "server", "other
 def ingest_engine(dsn: str) -> sa.Engine:
     """An engine whose sessions commit durably, wait at most 2 s for a lock and 10 s for a statement.
 
-    Tables are always found by index: a plan that was made while they were empty must not scan them when they are not.
+    Rows are always found by index, one by one: a plan that was made while a table was empty must neither scan nor hash
+    it when it is not.
     """
     url = database_url(dsn)
     own = url.query.get("options", "")

@@ -5,9 +5,10 @@ sum. :class:`OrderFold` takes events one by one, so that a batch can ask for the
 all at once. Which events belong to which order, and how orders refer to each other, is :mod:`book`'s business.
 """
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from decimal import Decimal
+from operator import attrgetter
 from typing import Any, Final, Literal
 
 import msgspec
@@ -30,6 +31,8 @@ from torghut_runtime.order_feed.values import EXACT, PLACES
 ZERO: Final = Decimal(0)
 FillState = Literal["counted", "matched", "voided"]
 StatusKey = tuple[int, Decimal, int, int, bytes]
+_PLAIN_TYPES: Final = STREAM_FILLS | RANKS.keys()
+"""Types of events that neither ask for a cancel or replace nor refuse one."""
 _NO_CLAIM: Final = Decimal(-1)
 _EARLY_RANK: Final = 20
 _TERMS: Final = (
@@ -46,6 +49,8 @@ _TERMS: Final = (
     "replaced_by",
     "submitted_ns",
 )
+_QTY: Final = _TERMS.index("qty")
+_terms_of: Final[Callable[[OrderEvent], tuple[Any, ...]]] = attrgetter(*_TERMS)
 
 
 class Fill(msgspec.Struct, frozen=True, gc=False):
@@ -169,22 +174,40 @@ class _Quantity:
     overfilled: bool
 
 
-@dataclass(slots=True)
 class OrderFold:
     """An order that grows by events; repeated ones are the caller's to leave out."""
 
-    events: dict[bytes, OrderEvent] = field(default_factory=dict[bytes, OrderEvent])
-    _tally: _Tally = field(default_factory=_Tally)
-    _fills: dict[str, OrderEvent] = field(default_factory=dict[str, OrderEvent])
-    _corrections: list[OrderEvent] = field(default_factory=list[OrderEvent])
-    _fills_depend: bool = False
-    _terms: dict[str, tuple[int, bytes, Any]] = field(default_factory=dict[str, tuple[int, bytes, Any]])
-    _acked_ns: int | None = None
-    _last_update_ns: int | None = None
-    _terminal_ns: int = -1
-    _requests: dict[str, int] = field(default_factory=dict[str, int])
-    _rejections: dict[str, int] = field(default_factory=dict[str, int])
-    _known: tuple[_Tally, _Quantity, str] | None = None
+    __slots__ = (
+        "_acked_ns",
+        "_corrections",
+        "_fills",
+        "_fills_depend",
+        "_known",
+        "_last_update_ns",
+        "_rejections",
+        "_requests",
+        "_tally",
+        "_term_keys",
+        "_terminal_ns",
+        "_terms",
+        "events",
+    )
+
+    def __init__(self) -> None:
+        self.events: dict[bytes, OrderEvent] = {}
+        self._tally = _Tally()
+        self._fills: dict[str, OrderEvent] = {}
+        self._corrections: list[OrderEvent] = []
+        self._fills_depend = False
+        self._terms: list[Any] = []
+        """Values of ``_TERMS``, each from the newest event that carries it, whose key is in ``_term_keys``."""
+        self._term_keys: list[tuple[int, bytes]] = []
+        self._acked_ns: int | None = None
+        self._last_update_ns: int | None = None
+        self._terminal_ns = -1
+        self._requests: dict[str, int] = {}
+        self._rejections: dict[str, int] = {}
+        self._known: tuple[_Tally, _Quantity, str] | None = None
 
     def add(self, event: OrderEvent) -> None:
         """Take one more event."""
@@ -206,13 +229,13 @@ class OrderFold:
 
     def _take_terms(self, event: OrderEvent) -> None:
         key = (key_order(event.time_ns), event.fingerprint)
-        terms = self._terms
-        for name in _TERMS:
-            value: Any = getattr(event, name)
-            if value is not None:
-                known = terms.get(name)
-                if known is None or key > known[:2]:
-                    terms[name] = (*key, value)
+        values, terms, keys = _terms_of(event), self._terms, self._term_keys
+        if not terms:
+            self._terms, self._term_keys = list(values), [key] * len(values)
+            return
+        for index, value in enumerate(values):
+            if value is not None and (terms[index] is None or key > keys[index]):
+                terms[index], keys[index] = value, key
 
     def _take_times(self, event: OrderEvent) -> None:
         rank, moment = rank_of(event), key_order(event.time_ns)
@@ -220,6 +243,8 @@ class OrderFold:
             self._acked_ns = event.time_ns if self._acked_ns is None else min(self._acked_ns, event.time_ns)
         if rank is not None and rank >= TERMINAL_RANK:
             self._terminal_ns = max(self._terminal_ns, moment)
+        if event.event_type in _PLAIN_TYPES and event.status in RANKS:
+            return
         for name in PENDING:
             if event.event_type == name or event.status == name:
                 self._requests[name] = max(self._requests.get(name, -1), moment)
@@ -260,6 +285,8 @@ class OrderFold:
 
     def fills(self) -> tuple[Fill, ...]:
         """All executions with whether they count, by execution id."""
+        if not self._corrections and not self._fills_depend:
+            return tuple(_fill(identifier, event, set(), set()) for identifier, event in sorted(self._fills.items()))
         voided = {_voided_id(event) for event in self._corrections if event.event_type in VOIDING}
         streamed = {
             (event.claimed_qty, event.fill_price, event.fill_qty)
@@ -280,7 +307,7 @@ class OrderFold:
 
     def _quantity(self, tally: _Tally) -> _Quantity:
         claim = None if tally.claim is None else tally.claim[0]
-        ordered = self.term("qty")
+        ordered = self._terms[_QTY] if self._terms else None
         overfilled = ordered is not None and ordered > 0 and tally.filled > ordered
         if claim is not None and (overfilled or self._correction_names_no_fill()):
             filled = claim
@@ -298,11 +325,6 @@ class OrderFold:
     def _correction_names_no_fill(self) -> bool:
         return any(_voided_id(event) not in self._fills for event in self._corrections)
 
-    def term(self, name: str) -> Any:
-        """What the newest event that carries a term says of it."""
-        known = self._terms.get(name)
-        return None if known is None else known[2]
-
     def _status(self, tally: _Tally, filled: Decimal) -> str:
         event = tally.best_event
         if event is None or tally.best is None:
@@ -311,7 +333,7 @@ class OrderFold:
             status = "new"
         else:
             status = event.status or UNKNOWN
-        ordered = self.term("qty")
+        ordered = self._terms[_QTY] if self._terms else None
         if ordered is not None and 0 < ordered <= filled:
             return "filled"
         if filled > 0 and (status == UNKNOWN or RANKS[status] <= _EARLY_RANK):
@@ -351,7 +373,7 @@ class OrderFold:
             last_ns = tally.claim_since if last_ns is None else max(last_ns, tally.claim_since)
         if not quantity.filled:
             first_ns = last_ns = None
-        terms = {name: self.term(name) for name in _TERMS}
+        terms = dict(zip(_TERMS, self._terms, strict=False))
         return OrderState(
             status=status,
             filled_qty=quantity.filled,

@@ -5,15 +5,16 @@ Locks are taken in the order that all writers keep: ``event_seq_head``, ``execut
 """
 
 import json
-import uuid
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
+import msgspec
 import psycopg
 
 from torghut_runtime.errors import StoreUnavailableError
+from torghut_runtime.order_feed import arrays
 from torghut_runtime.order_feed.book import (
     FOLD_KINDS,
     IDENTITY_CONFLICT,
@@ -26,7 +27,8 @@ from torghut_runtime.order_feed.book import (
 )
 from torghut_runtime.order_feed.event import RANKS, TERMINAL, OrderEvent
 from torghut_runtime.order_feed.identity import order_key
-from torghut_runtime.order_feed.values import instant, number_text
+from torghut_runtime.order_feed.state import OrderState
+from torghut_runtime.order_feed.values import instant_text, number_text
 from torghut_runtime.orders import tca
 
 if TYPE_CHECKING:
@@ -66,6 +68,7 @@ EVENT_COLUMNS: Final = (
     "submitted_ts_ns",
 )
 """Columns in the order of the fields of :class:`OrderEvent`."""
+_ENCODER: Final = msgspec.json.Encoder()
 _FIELDS: Final = OrderEvent.__struct_fields__[: len(EVENT_COLUMNS)]
 
 
@@ -83,7 +86,7 @@ class KnownEvent:
 class StoredRow:
     """What the ingest needs of a stored execution."""
 
-    id: uuid.UUID
+    id: str
     alpaca_order_id: str | None
     symbol: str | None
     side: str | None
@@ -106,28 +109,40 @@ def known_events(cursor: Cursor, fingerprints: Collection[bytes]) -> dict[bytes,
     """Which identities are stored."""
     cursor.execute(
         "SELECT event_fingerprint, event_seq, content_sha256, alpaca_order_id, client_order_id"
-        " FROM execution_order_events WHERE event_fingerprint = ANY(%b)",
-        (list(fingerprints),),
+        " FROM execution_order_events WHERE event_fingerprint = ANY(%s::bytea[])",
+        (arrays.digests(fingerprints),),
         binary=True,
     )
     return {row[0]: KnownEvent(*row[1:]) for row in cursor}
 
 
-_RELATED: Final = f"""
-SELECT event_seq, {", ".join(EVENT_COLUMNS)} FROM execution_order_events WHERE event_fingerprint IN (
-    SELECT e.event_fingerprint FROM unnest(%b::text[], %b::text[]) o(account, id) JOIN execution_order_events e
-        ON e.alpaca_account_label = o.account AND e.alpaca_order_id = o.id
-    UNION ALL
-    SELECT e.event_fingerprint FROM unnest(%b::text[], %b::text[]) c(account, id) JOIN execution_order_events e
-        ON e.alpaca_account_label = c.account AND e.client_order_id = c.id
-    UNION ALL
-    SELECT e.event_fingerprint FROM unnest(%b::text[], %b::text[]) o(account, id) JOIN execution_order_events e
-        ON e.alpaca_account_label = o.account AND e.replaces_order_id = o.id
-    UNION ALL
-    SELECT e.event_fingerprint FROM unnest(%b::text[], %b::text[]) o(account, id) JOIN execution_order_events e
-        ON e.alpaca_account_label = o.account AND e.replaced_by_order_id = o.id
+def _looked_up(table: str, columns: str, keys: str, column: str, condition: str = "") -> str:
+    """Rows of ``table`` for each (account, id) of ``keys``, found by the index whose first column is ``column``.
+
+    ``OFFSET 0`` keeps the planner from turning the join round, and no other index serves these conditions: which plan
+    is made must not depend on what is known about a table that was empty a minute ago.
+    """
+    return (
+        f"SELECT found.* FROM unnest({keys}) k(account, id) CROSS JOIN LATERAL (SELECT {columns} FROM {table} t"  # noqa: S608
+        f" WHERE t.{column} = k.id AND t.alpaca_account_label IS NOT DISTINCT FROM k.account{condition} OFFSET 0) found"
+    )
+
+
+_ORDERS: Final = "%(order_accounts)s::text[], %(orders)s::text[]"
+_CLIENTS: Final = "%(client_accounts)s::text[], %(clients)s::text[]"
+_FOUND: Final = " UNION ALL ".join(
+    _looked_up("execution_order_events", "t.event_fingerprint", keys, column)
+    for keys, column in (
+        (_ORDERS, "alpaca_order_id"),
+        (_CLIENTS, "client_order_id"),
+        (_ORDERS, "replaces_order_id"),
+        (_ORDERS, "replaced_by_order_id"),
+    )
 )
-"""  # noqa: S608 - the names of columns are ours
+_RELATED: Final = (
+    f"SELECT event_seq, {', '.join(EVENT_COLUMNS)} FROM execution_order_events"  # noqa: S608 - the names are ours
+    f" WHERE event_fingerprint IN ({_FOUND})"
+).encode()
 
 
 def related_events(cursor: Cursor, keys: Sequence[OrderKeys]) -> list[tuple[OrderEvent, int]]:
@@ -142,8 +157,7 @@ def related_events(cursor: Cursor, keys: Sequence[OrderKeys]) -> list[tuple[Orde
     while orders or clients:
         asked[0].update(orders)
         asked[1].update(clients)
-        order_lists, client_lists = _columns(orders), _columns(clients)
-        cursor.execute(_RELATED, (*order_lists, *client_lists, *order_lists, *order_lists), binary=True)
+        cursor.execute(_RELATED, _lookup(orders, clients), binary=True)
         new: list[OrderKeys] = []
         for row in cursor:
             event = OrderEvent(**dict(zip(_FIELDS, row[1:], strict=True)))
@@ -167,9 +181,31 @@ def _keys(keys: Sequence[OrderKeys]) -> tuple[set[tuple[str, str]], set[tuple[st
     return orders, clients
 
 
-def _columns(pairs: Collection[tuple[str, str]]) -> tuple[list[str], list[str]]:
+def _lookup(orders: Collection[tuple[str, str]], clients: Collection[tuple[str, str]]) -> dict[str, str]:
+    """The parameters of a look-up by orders and by client's ids."""
+    order_accounts, order_ids = _columns(orders)
+    client_accounts, client_ids = _columns(clients)
+    return {
+        "order_accounts": order_accounts,
+        "orders": order_ids,
+        "client_accounts": client_accounts,
+        "clients": client_ids,
+    }
+
+
+def _columns(pairs: Collection[tuple[str, str]]) -> tuple[str, str]:
     ordered = sorted(pairs)
-    return [pair[0] for pair in ordered], [pair[1] for pair in ordered]
+    return arrays.texts([pair[0] for pair in ordered]), arrays.texts([pair[1] for pair in ordered])
+
+
+_EXECUTIONS: Final = f"""
+SELECT id::text, alpaca_account_label, alpaca_order_id, client_order_id, symbol, side FROM executions
+WHERE id IN (
+    {_looked_up("executions", "t.id", _ORDERS, "alpaca_order_id")}
+    UNION ALL
+    {_looked_up("executions", "t.id", _CLIENTS, "client_order_id", " AND t.alpaca_order_id IS NULL")}
+) ORDER BY executions.id FOR UPDATE
+""".encode()  # noqa: S608 - the names of columns are ours
 
 
 def lock_executions(cursor: Cursor, refs: Iterable[OrderRef]) -> dict[OrderRef, StoredRow]:
@@ -181,38 +217,28 @@ def lock_executions(cursor: Cursor, refs: Iterable[OrderRef]) -> dict[OrderRef, 
             by_order.append((account, order))
         elif client is not None:
             by_client.append((account, client))
-    cursor.execute(
-        """
-        SELECT id, alpaca_account_label, alpaca_order_id, client_order_id, symbol, side FROM executions WHERE id IN (
-            SELECT e.id FROM unnest(%b::text[], %b::text[]) o(account, id) JOIN executions e
-                ON e.alpaca_account_label = o.account AND e.alpaca_order_id = o.id
-            UNION ALL
-            SELECT e.id FROM unnest(%b::text[], %b::text[]) c(account, id) JOIN executions e
-                ON e.alpaca_account_label = c.account AND e.client_order_id = c.id AND e.alpaca_order_id IS NULL
-        ) ORDER BY id FOR UPDATE
-        """,
-        (*_columns(by_order), *_columns(by_client)),
-    )
+    cursor.execute(_EXECUTIONS, _lookup(by_order, by_client))
     return {
         (row[1], row[2], None if row[2] is not None else row[3]): StoredRow(row[0], row[2], row[4], row[5])
         for row in cursor
     }
 
 
-_INTENTS: Final = b"""
-SELECT alpaca_account_label, client_order_id, id, trade_decision_id, strategy_id
+_INTENTS: Final = f"""
+SELECT alpaca_account_label, client_order_id, id::text, trade_decision_id::text, strategy_id, intent_seq
 FROM order_intents WHERE id IN (
-    SELECT i.id FROM unnest(%b::text[], %b::text[]) c(account, id) JOIN order_intents i
-        ON i.alpaca_account_label = c.account AND i.client_order_id = c.id
-) ORDER BY id
-"""
+    SELECT found.id FROM unnest({_CLIENTS}) k(account, id) CROSS JOIN LATERAL (SELECT t.id FROM order_intents t
+        WHERE t.alpaca_account_label = k.account AND t.client_order_id = k.id OFFSET 0) found
+) ORDER BY order_intents.id
+""".encode()  # noqa: S608 - the names of columns are ours
 
 
 def read_intents(cursor: Cursor, orders: Iterable[Order], *, lock: bytes = b"") -> dict[ClientRef, Link]:
     """The intents whose client's ids these orders bear."""
     pairs = {(order.ref[0], order.client_order_id) for order in orders if order.client_order_id is not None}
-    cursor.execute(_INTENTS + lock, _columns(pairs))
-    return {(row[0], row[1]): Link(row[2], row[3], row[4]) for row in cursor}
+    accounts, clients = _columns(pairs)
+    cursor.execute(_INTENTS + lock, {"client_accounts": accounts, "clients": clients})
+    return {(row[0], row[1]): Link(*row[2:]) for row in cursor}
 
 
 def lock_intents(cursor: Cursor, orders: Iterable[Order]) -> dict[ClientRef, Link]:
@@ -220,14 +246,17 @@ def lock_intents(cursor: Cursor, orders: Iterable[Order]) -> dict[ClientRef, Lin
     found = read_intents(cursor, orders, lock=b"FOR UPDATE")
     decisions = [link.trade_decision_id for link in found.values() if link.trade_decision_id is not None]
     if decisions:
-        cursor.execute("SELECT 1 FROM trade_decisions WHERE id = ANY(%b) ORDER BY id FOR UPDATE", (decisions,))
+        cursor.execute(
+            "SELECT 1 FROM trade_decisions WHERE id = ANY(%s::uuid[]) ORDER BY id FOR UPDATE",
+            (arrays.texts(decisions),),
+        )
     return found
 
 
-def drop_executions(cursor: Cursor, ids: Sequence[uuid.UUID]) -> None:
+def drop_executions(cursor: Cursor, ids: Sequence[str]) -> None:
     """Remove rows whose events another order's row has taken over."""
     if ids:
-        cursor.execute("DELETE FROM executions WHERE id = ANY(%s)", (list(ids),))
+        cursor.execute("DELETE FROM executions WHERE id = ANY(%s::uuid[])", (arrays.texts(ids),))
 
 
 def _intent_state(status: str) -> str:
@@ -238,54 +267,58 @@ def _intent_state(status: str) -> str:
 
 def move_intents(cursor: Cursor, staged: "Sequence[OrderRow]") -> None:
     """Intents and decisions follow the newest order behind them."""
-    behind: dict[Link, list[Order]] = {}
+    behind: dict[str, tuple[Link, list[Order]]] = {}
     for row in staged:
         if row.link is not None:
-            behind.setdefault(row.link, []).append(row.order)
+            behind.setdefault(row.link.intent_id, (row.link, []))[1].append(row.order)
     if not behind:
         return
-    newest_of = {link: newest(orders) for link, orders in behind.items()}
-    links = list(newest_of)
-    states = [newest_of[link].state for link in links]
+    leading = [(link, newest(orders)) for link, orders in behind.values()]
     cursor.execute(
         """
         UPDATE order_intents i SET state = n.state, alpaca_order_id = n.order_id, updated_at = now()
-        FROM unnest(%b::uuid[], %b::text[], %b::text[]) n(id, state, order_id)
+        FROM unnest(%s::uuid[], %s::text[], %s::text[]) n(id, state, order_id)
         WHERE i.id = n.id AND (i.state, i.alpaca_order_id) IS DISTINCT FROM (n.state, n.order_id)
         """,
         (
-            [link.intent_id for link in links],
-            [_intent_state(state.status) for state in states],
-            [newest_of[link].ref[1] for link in links],
+            arrays.texts([link.intent_id for link, _ in leading]),
+            arrays.texts([_intent_state(order.state.status) for _, order in leading]),
+            arrays.texts([order.ref[1] for _, order in leading]),
         ),
     )
+    deciding = [(link, order.state) for link, order in leading if link.trade_decision_id is not None]
+    if not deciding:
+        return
     cursor.execute(
         """
         UPDATE trade_decisions d SET status = n.status, executed_at = n.executed_at, updated_at = now()
-        FROM unnest(%b::uuid[], %b::uuid[], %b::text[], %b::timestamptz[]) n(id, intent_id, status, executed_at)
-            JOIN order_intents i ON i.id = n.intent_id
+        FROM unnest(%s::uuid[], %s::integer[], %s::text[], %s::timestamptz[]) n(id, intent_seq, status, executed_at)
         WHERE d.id = n.id AND (d.status, d.executed_at) IS DISTINCT FROM (n.status, n.executed_at)
-            AND i.intent_seq = (SELECT max(o.intent_seq) FROM order_intents o WHERE o.trade_decision_id = d.id)
+            AND n.intent_seq = (SELECT max(o.intent_seq) FROM order_intents o WHERE o.trade_decision_id = n.id)
         """,
         (
-            [link.trade_decision_id for link in links],
-            [link.intent_id for link in links],
-            [state.status for state in states],
-            [instant(state.last_fill_ns) if state.status == "filled" else None for state in states],
+            arrays.texts([link.trade_decision_id for link, _ in deciding]),
+            arrays.texts([str(link.intent_seq) for link, _ in deciding]),
+            arrays.texts([state.status for _, state in deciding]),
+            arrays.texts([_executed_at(state) for _, state in deciding]),
         ),
     )
 
 
-def refresh_costs(cursor: Cursor, executions: Sequence[uuid.UUID]) -> None:
+def _executed_at(state: OrderState) -> str | None:
+    return instant_text(state.last_fill_ns) if state.status == "filled" else None
+
+
+def refresh_costs(cursor: Cursor, executions: Sequence[str]) -> None:
     """Compute the cost analysis of these executions again."""
-    cursor.execute(tca.REFRESH, (list(executions),))
+    cursor.execute(tca.REFRESH, (arrays.texts(executions),))
 
 
 def count(cursor: Cursor, deltas: Mapping[str, int]) -> None:
     """Add to durable counters."""
     cursor.execute(
         "UPDATE durable_counters c SET value = c.value + d.value, updated_at = now()"
-        " FROM unnest(%b::text[], %b::bigint[]) d(name, value) WHERE c.name = d.name",
+        " FROM unnest(%s::text[], %s::bigint[]) d(name, value) WHERE c.name = d.name",
         (list(deltas), list(deltas.values())),
     )
 
@@ -294,45 +327,61 @@ def _discrepancy_key(order_id: str | None, client_order_id: str | None) -> str:
     return order_key(order_id, client_order_id)[:128]
 
 
-def settle_discrepancies(cursor: Cursor, staged: "Sequence[OrderRow]") -> None:
-    """Open what the fold finds about these orders, and close what no longer holds."""
-    opened: list[tuple[str, str, str | None, str, str]] = []
-    touched: list[tuple[str, str]] = []
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """What the fold finds about orders."""
+
+    touched: set[tuple[str, str]]
+    """Account and key of every order that was looked at."""
+    opened: list[tuple[str, str, str | None, str, str]]
+    """Account, key, symbol, kind and our view as JSON text."""
+
+
+def findings(staged: "Sequence[OrderRow]") -> Findings:
+    """The discrepancies that hold now for these orders."""
+    found = Findings(set(), [])
     for row in staged:
         order, state = row.order, row.order.state
-        key = _discrepancy_key(order.ref[1], order.client_order_id)
-        touched.append((order.ref[0], key))
-        touched.extend((order.ref[0], _discrepancy_key(None, client)) for client in order.absorbed)
+        account, order_id, _ = order.ref
+        key = _discrepancy_key(order_id, order.client_order_id)
+        found.touched.add((account, key))
+        found.touched.update((account, _discrepancy_key(None, client)) for client in order.absorbed)
         kinds = order.discrepancies if row.link is not None else order.discrepancies | {UNKNOWN_TO_US}
-        ours = json.dumps(
-            {
-                "client_order_id": order.client_order_id,
-                "status": state.status,
-                "filled_qty": number_text(state.filled_qty),
-                "qty": number_text(state.qty),
-            }
-        )
-        opened.extend((order.ref[0], key, state.symbol, kind, ours) for kind in sorted(kinds))
+        if kinds:
+            ours = _ENCODER.encode(
+                {
+                    "client_order_id": order.client_order_id,
+                    "status": state.status,
+                    "filled_qty": number_text(state.filled_qty),
+                    "qty": number_text(state.qty),
+                }
+            ).decode()
+            found.opened.extend((account, key, state.symbol, kind, ours) for kind in sorted(kinds))
+    return found
+
+
+def settle_discrepancies(cursor: Cursor, found: Findings) -> None:
+    """Open what the fold finds about orders, and close what no longer holds."""
     cursor.execute(
         """
-        SELECT r.id, r.alpaca_account_label, r.alpaca_order_id, r.symbol, r.kind
-        FROM unnest(%b::text[], %b::text[]) t(account, id) JOIN reconcile_discrepancies r
-            ON r.alpaca_account_label = t.account AND r.alpaca_order_id = t.id
-        WHERE r.resolved_at IS NULL AND r.kind = ANY(%b)
+        SELECT found.* FROM unnest(%s::text[], %s::text[]) t(account, id) CROSS JOIN LATERAL (
+            SELECT r.id::text, r.alpaca_account_label, r.alpaca_order_id, r.symbol, r.kind
+            FROM reconcile_discrepancies r
+            WHERE r.alpaca_account_label = t.account AND r.alpaca_order_id = t.id AND r.resolved_at IS NULL OFFSET 0
+        ) found
         """,
-        (*_columns(set(touched)), list(FOLD_KINDS)),
+        _columns(found.touched),
     )
-    holding = {row[:4] for row in opened}
-    ended = [row[0] for row in cursor if (row[1], row[2], row[3], row[4]) not in holding]
+    holding = {row[:4] for row in found.opened}
+    ended = [row[0] for row in cursor if row[4] in FOLD_KINDS and row[1:5] not in holding]
     if ended:
         cursor.execute(
             "UPDATE reconcile_discrepancies SET resolved_at = now(), resolution = 'no_longer_holds', updated_at = now()"
-            " WHERE id = ANY(%b)",
-            (ended,),
+            " WHERE id = ANY(%s::uuid[])",
+            (arrays.texts(ended),),
         )
-    columns: list[list[Any]] = [[row[index] for row in opened] for index in range(5)]
-    if opened:
-        _open(cursor, columns)
+    if found.opened:
+        _open(cursor, [[row[index] for row in found.opened] for index in range(5)])
 
 
 def _open(cursor: Cursor, columns: Sequence[list[Any]]) -> None:
@@ -341,12 +390,12 @@ def _open(cursor: Cursor, columns: Sequence[list[Any]]) -> None:
         INSERT INTO reconcile_discrepancies AS r
             (id, alpaca_account_label, alpaca_order_id, symbol, kind, ours, first_seen_at, last_seen_at)
         SELECT gen_random_uuid(), o.account, o.id, o.symbol, o.kind, o.ours::jsonb, now(), now()
-        FROM unnest(%b::text[], %b::text[], %b::text[], %b::text[], %b::text[]) o(account, id, symbol, kind, ours)
+        FROM unnest(%s::text[], %s::text[], %s::text[], %s::text[], %s::text[]) o(account, id, symbol, kind, ours)
         ON CONFLICT (alpaca_account_label, alpaca_order_id, symbol, kind) WHERE resolved_at IS NULL DO UPDATE
             SET ours = excluded.ours, seen_count = r.seen_count + 1, last_seen_at = now(), updated_at = now()
             WHERE r.ours IS DISTINCT FROM excluded.ours
         """,
-        tuple(columns),
+        tuple(arrays.texts(column) for column in columns),
     )
 
 

@@ -241,8 +241,11 @@ def _group(connection: sa.Connection, keys: list[tuple[str, str | None, str | No
                 yield Violation("fill", f"{fill.execution_id} of {_shown(ref)} is not what its events say")
 
 
+_TEXTUAL: Final = {"intent_id": "::text", "trade_decision_id": "::text"}
+
+
 def _stored_executions(cursor: Any, refs: list[OrderRef]) -> dict[OrderRef, tuple[Any, ...]]:
-    columns = ", ".join(f"e.{name}" for name in EXECUTION_VALUES)
+    columns = ", ".join(f"e.{name}{_TEXTUAL.get(name, '')}" for name in EXECUTION_VALUES)
     cursor.execute(
         f"SELECT {columns} FROM unnest(%s::text[], %s::text[], %s::text[]) r(account, id, client) JOIN executions e"  # noqa: S608
         " ON e.alpaca_account_label = r.account AND (e.alpaca_order_id = r.id"

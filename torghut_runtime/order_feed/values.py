@@ -21,6 +21,7 @@ _LAST_NS: Final = 2**63 - 1
 _UNIX_DAY: Final = date(1970, 1, 1).toordinal()
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _NUMBER: Final = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?", re.ASCII)
+_SHORT: Final = 40
 _TIME: Final = re.compile(
     r"([0-9]{4}-[0-9]{2}-[0-9]{2})[Tt ]([0-9]{2}):([0-9]{2}):([0-9]{2})(?:\.([0-9]{1,9}))?"
     r"(?:([Zz])|([+-])([0-9]{2}):?([0-9]{2}))?",
@@ -42,23 +43,30 @@ def exact_number(value: object) -> Decimal | None:
     Raises:
         NumberError: ``invalid_number`` for what is no finite number, ``number_out_of_range`` from 10^18 on.
     """
-    if value is None or value == "":
-        return None
-    if isinstance(value, bool) or not isinstance(value, str | int | Decimal):
-        raise NumberError("invalid_number", f"{_shown(value)} is no number")
     if isinstance(value, str):
-        text = value.strip()
-        if not text:
-            return None
-        if not _NUMBER.fullmatch(text):
-            raise NumberError("invalid_number", f"{_shown(value)} is no number")
-        try:
-            number = Decimal(text)
-        except InvalidOperation:
-            raise NumberError("number_out_of_range", f"{_shown(value)} is outside of what is stored") from None
-    else:
-        number = Decimal(value)
+        return _known_text(value) if len(value) <= _SHORT else _of_text(value)
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | Decimal):
+        raise NumberError("invalid_number", f"{_shown(value)} is no number")
+    return stored_number(Decimal(value), value)
+
+
+def _of_text(value: str) -> Decimal | None:
+    text = value.strip()
+    if not text:
+        return None
+    if not _NUMBER.fullmatch(text):
+        raise NumberError("invalid_number", f"{_shown(value)} is no number")
+    try:
+        number = Decimal(text)
+    except InvalidOperation:
+        raise NumberError("number_out_of_range", f"{_shown(value)} is outside of what is stored") from None
     return stored_number(number, value)
+
+
+_known_text: Final = lru_cache(maxsize=8192)(_of_text)
+"""Prices and quantities come again and again."""
 
 
 def stored_number(number: Decimal, shown: object = None) -> Decimal:
@@ -84,6 +92,7 @@ def _shown(value: object) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
+@lru_cache(maxsize=8192)
 def number_text(number: Decimal | None) -> str | None:
     """``number`` without trailing zeros or exponent: the form that identity hashes."""
     if number is None:
@@ -108,16 +117,25 @@ def instant_ns(value: object) -> int | None:
     A time without a zone is UTC. An epoch's unit follows from its magnitude. Usable are 1970 to 2262.
     """
     if isinstance(value, str):
-        match = _TIME.fullmatch(value.strip())
-        if match is not None:
-            return _rfc3339_ns(match)
-        try:
-            value = exact_number(value)
-        except NumberError:
-            return None
+        return _known_instant(value) if len(value) <= _SHORT else _instant_of_text(value)
     if value is None or isinstance(value, bool) or not isinstance(value, int | Decimal):
         return None
     return _epoch_ns(Decimal(value))
+
+
+def _instant_of_text(value: str) -> int | None:
+    match = _TIME.fullmatch(value.strip())
+    if match is not None:
+        return _rfc3339_ns(match)
+    try:
+        number = exact_number(value)
+    except NumberError:
+        return None
+    return None if number is None else _epoch_ns(number)
+
+
+_known_instant: Final = lru_cache(maxsize=1024)(_instant_of_text)
+"""A message says one time several times, and an order the same time in every message."""
 
 
 def _rfc3339_ns(match: re.Match[str]) -> int | None:
@@ -146,9 +164,17 @@ def _epoch_ns(number: Decimal) -> int | None:
     return nanoseconds if nanoseconds <= _LAST_NS else None
 
 
+@lru_cache(maxsize=1024)
 def instant(nanoseconds: int | None) -> datetime | None:
     """The same instant cut to microseconds, in UTC."""
     return None if nanoseconds is None else _EPOCH + timedelta(microseconds=nanoseconds // MICROSECOND_NS)
+
+
+@lru_cache(maxsize=1024)
+def instant_text(nanoseconds: int | None) -> str | None:
+    """:func:`instant` as PostgreSQL reads it."""
+    moment = instant(nanoseconds)
+    return None if moment is None else moment.isoformat()
 
 
 def utc_date(nanoseconds: int) -> date:

@@ -5,6 +5,8 @@ one resolves by the client order id. A missing answer is never a rejection. What
 happened to an order is told by the fold of the broker's events.
 """
 
+import logging
+import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
@@ -19,12 +21,18 @@ from torghut_runtime.broker.protocol import (
     UncertainError,
 )
 from torghut_runtime.clock import NANOSECONDS, Clock
+from torghut_runtime.engine.metrics import TradingMetrics
 from torghut_runtime.errors import StoreUnavailableError
+from torghut_runtime.logs import about
 from torghut_runtime.order_feed.event import Source
 from torghut_runtime.orders.firewall import BlockedError, Firewall
 from torghut_runtime.orders.journal import Journal
 from torghut_runtime.orders.model import Decision, Intent
+from torghut_runtime.orders.trace import fields_of
 from torghut_runtime.orders.tracker import OrderTracker, snapshot_event
+from torghut_runtime.risk.limits import Flatten
+
+logger = logging.getLogger(__name__)
 
 LOOK_UPS: Final = (0.0, 0.5, 1.0, 2.0, 5.0, 10.0, 15.0)
 """Seconds after the request at which an order without an answer is looked for."""
@@ -79,8 +87,10 @@ class OrderManager:
         clock: Clock,
         max_retries: int = 0,
         reached: Reached = lambda _: None,
+        metrics: TradingMetrics | None = None,
     ) -> None:
         self.tracker = tracker
+        self.metrics = metrics or TradingMetrics()
         self.failures_in_a_row = 0
         """Submits in a row that were rejected or failed."""
         self._journal = journal
@@ -94,27 +104,30 @@ class OrderManager:
 
     # Sending ----------------------------------------------------------------------------------------------------------
 
-    def place(self, decision: Decision, intent: Intent) -> Outcome:
-        """Commit an intent, then send it.
+    def place(self, decision: Decision, intent: Intent, *, flatten: Flatten | None = None) -> Outcome:
+        """Commit an intent, then send it; ``flatten``: the operator's word to close a position in any state.
 
         Raises:
             StoreUnavailableError: the intent could not be written; nothing was sent.
         """
         if not self.commit(decision, intent):
             return Outcome("known")
-        return self.send(intent)
+        return self._send(intent, lambda: self._submit(intent, flatten))
 
     def commit(self, decision: Decision, intent: Intent) -> bool:
         """Write an intent down and hold back what it may need, without sending it; False when its key is known."""
+        self.metrics.order_decided()
+        began = time.perf_counter()
         if not self._journal.commit(decision, intent):
             return False
+        self.metrics.bar_to_order("commit", time.perf_counter() - began)
         self.tracker.expect(intent)
         self._reached("intent_committed")
         return True
 
     def send(self, intent: Intent) -> Outcome:
         """Send an intent that is committed."""
-        return self._send(intent, lambda: self._submit(intent))
+        return self._send(intent, lambda: self._submit(intent, None))
 
     def replace(self, decision: Decision, old_order_id: str, intent: Intent) -> Outcome:
         """Commit an intent with a limit, then have it replace what is left of an open order."""
@@ -124,30 +137,50 @@ class OrderManager:
         changes = {name: payload[name] for name in ("limit_price", "client_order_id")}
         return self._send(intent, lambda: self._firewall.replace(old_order_id, changes))
 
-    def _submit(self, intent: Intent) -> Document:
-        return self._firewall.submit(intent.terms.payload(intent.client_order_id), is_exit=intent.is_exit)
+    def _submit(self, intent: Intent, flatten: Flatten | None) -> Document:
+        payload = intent.terms.payload(intent.client_order_id)
+        return self._firewall.submit(payload, is_exit=intent.is_exit, flatten=flatten)
 
     def _send(self, intent: Intent, request: Callable[[], Document]) -> Outcome:
+        with about(**fields_of(intent)):
+            return self._ask(intent, request)
+
+    def _ask(self, intent: Intent, request: Callable[[], Document]) -> Outcome:
         sent_at = self._clock.now()
         self._journal.move(intent, "submitting", sent_at=sent_at)
         self._reached("submitting")
+        self.metrics.order_leaves()
+        left = time.perf_counter()
         try:
             document = request()
         except BlockedError as error:
             return self.refuse(intent, error.reasons[0])
         except RateLimitedError as error:
+            self.metrics.rate_limited()
             return replace(self.refuse(intent, RATE), retry_after=error.retry_after)
         except RejectedError as error:
+            self._answered(left, "rejected")
             return self._rejected(intent, error)
         except UncertainError as error:
+            self.metrics.submitted()
+            self.metrics.broker_error("uncertain")
+            logger.warning("no certain answer to an order request: %s", error)
             self.failures_in_a_row += 1
             self._mark_unknown(intent, str(error))
             self.resolve()
             return self._outcome(intent)
         self._reached("sent")
+        self._answered(left)
         self.failures_in_a_row = 0
+        logger.info("order accepted", extra={"order_id": document.get("id"), "terms": intent.terms.payload("")})
         self._take(document, "submit")
         return Outcome("accepted")
+
+    def _answered(self, left: float, error: str | None = None) -> None:
+        self.metrics.submitted()
+        self.metrics.submit_acked(time.perf_counter() - left)
+        if error is not None:
+            self.metrics.broker_error(error)
 
     def _rejected(self, intent: Intent, error: RejectedError) -> Outcome:
         if error.is_duplicate_key:
@@ -160,6 +193,8 @@ class OrderManager:
 
     def refuse(self, intent: Intent, reason: str, message: str | None = None) -> Outcome:
         """End a committed intent of which nothing has come to the broker."""
+        self.metrics.rejected(reason)
+        logger.info("order refused", extra={**fields_of(intent), "reason": reason, "detail": message})
         self._journal.move(intent, "rejected", reason=reason)
         self.tracker.forget(intent)
         return Outcome("rejected", reason, message)
@@ -189,7 +224,9 @@ class OrderManager:
         """Ask for the end of an order; False when the broker refused or did not answer (it may have ended)."""
         try:
             self._firewall.cancel(order_id)
-        except BrokerError:
+        except BrokerError as error:
+            self.metrics.broker_error(_kind(error))
+            logger.info("cancel was not taken: %s", error, extra={"order_id": order_id})
             return False
         self._reached("cancelled")
         return True
@@ -226,6 +263,10 @@ class OrderManager:
         self.tracker.expect(intent)
         self._unknown[intent.client_order_id] = _Unknown(intent, sent_ns, due_ns=self._clock.now_ns())
 
+    def take(self, document: Document) -> None:
+        """Take the broker's own word on one order. Raises as :meth:`take_all`."""
+        self.take_all([document])
+
     def take_all(self, documents: Iterable[Document]) -> int:
         """Take the broker's own word on orders, found by looking; how many of them cannot be read.
 
@@ -243,8 +284,9 @@ class OrderManager:
                 fresh.append(value)
         kept = self._kept(fresh)
         self._reached("reconciled")
-        for value in kept:
-            self.tracker.apply(value)
+        changed = sum(self.tracker.apply(value) is not None for value in kept)
+        if changed:
+            self.metrics.reconcile_updated(changed)
         return bad
 
     def _kept(self, values: list[bytes]) -> list[bytes]:
@@ -282,10 +324,12 @@ class OrderManager:
         each.attempt += 1
         try:
             found = self._reader.order_by_client_id(key)
-        except BrokerError:
+        except BrokerError as error:
+            self.metrics.broker_error(_kind(error))
             each.due_ns = self._next(each, now)
             return
         if found is not None:
+            logger.info("unknown order found", extra={**fields_of(each.intent), "order_id": found.get("id")})
             self._unknown.pop(key)
             self._take(found, "reconcile")
         elif now - each.sent_ns < LOOK_UPS[-1] * NANOSECONDS:
@@ -304,3 +348,9 @@ class OrderManager:
         if each.attempt < len(LOOK_UPS):
             return max(each.sent_ns + int(LOOK_UPS[each.attempt] * NANOSECONDS), now + 1)
         return now + int(_LATER * NANOSECONDS)
+
+
+def _kind(error: BrokerError) -> str:
+    if isinstance(error, RejectedError):
+        return "rejected"
+    return "rate_limited" if isinstance(error, RateLimitedError) else "uncertain"

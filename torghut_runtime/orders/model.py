@@ -120,6 +120,8 @@ class Intent:
     """The reference price that the decision was sized on."""
     arrival_mid: Decimal | None = None
     """Quote mid at that moment; None without a fresh quote."""
+    trace_id: str = ""
+    """Of its decision; empty where nobody knows the decision any more."""
 
     @property
     def id(self) -> uuid.UUID:

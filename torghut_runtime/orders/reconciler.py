@@ -5,6 +5,7 @@ A pass has three steps: :meth:`Reconciler.asked` says what there is to ask (trad
 all three. Nothing here sends an order, and no state is latched: the result says what ought to be.
 """
 
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
@@ -216,6 +217,7 @@ class Reconciler:
         self._fault = account_fault
         self._since = since
         self._asked_at: datetime | None = None
+        self._began = time.perf_counter()
         self._account_id: str | None = None
         self._running: dict[str, tuple[Decimal, int, int]] = {}
         self._prices: dict[str, Decimal] = {}
@@ -237,7 +239,7 @@ class Reconciler:
     def asked(self) -> Asked:
         """What the next pass asks for."""
         now = self._clock.now()
-        self._asked_at = now
+        self._asked_at, self._began = now, time.perf_counter()
         today = now.astimezone(_NEW_YORK).date()
         quantities = {slot[1]: self._portfolio.symbol_qty(slot[1]) for slot, _ in self._portfolio.positions()}
         return Asked(
@@ -276,6 +278,7 @@ class Reconciler:
         differing = {each.symbol for each in found if each.kind in (POSITION, SPLIT)}
         cash_change = ZERO if differing or bad_positions else self._take_cash(view.account)
         self._since = self._asked_at or self._clock.now()
+        self._manager.metrics.reconcile_took(time.perf_counter() - self._began)
         return PassResult(
             is_clean=not bad_positions and all(symbol in self.frozen for symbol in differing if symbol is not None),
             found=tuple(found),

@@ -51,7 +51,7 @@ CROSS JOIN LATERAL (
         CASE WHEN d.priced AND i.arrival_price > 0
             THEN d.sign * (e.avg_fill_price - i.arrival_price) * e.filled_qty END AS shortfall
 ) v
-WHERE e.id = ANY(%b)
+WHERE e.id = ANY(%s::uuid[])
 ON CONFLICT (execution_id) DO UPDATE SET
     trade_decision_id = excluded.trade_decision_id, strategy_id = excluded.strategy_id,
     alpaca_account_label = excluded.alpaca_account_label, symbol = excluded.symbol, side = excluded.side,

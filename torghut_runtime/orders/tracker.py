@@ -75,6 +75,11 @@ class OrderTracker:
         self.portfolio.release(intent.client_order_id)
         self._over[intent.client_order_id] = None
 
+    def is_exit(self, client_order_id: str) -> bool | None:
+        """Whether an intent of ours is an exit, None where it is none of ours; from any thread."""
+        intent = self._intents.get(client_order_id)
+        return None if intent is None else intent.is_exit
+
     def apply(self, value: bytes) -> TrackedOrder | None:
         """Take one event; the order that it changed, None where it changed none or cannot be read."""
         event = self.read(value)

@@ -101,6 +101,8 @@ class Gate:
     lease_held: bool = True
     account_matches: bool = True
     backpressure: bool = False
+    entry_refusals: tuple[str, ...] = ()
+    """Codes of what stands against entries only: a flag, stale flags, the live gate."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,9 +198,10 @@ def gate_reasons(gate: Gate, *, is_exit: bool, flatten: Flatten | None = None) -
     """
     flattens = is_exit and flatten is not None
     overridden = is_exit and flatten is not None and flatten.override_kill_switch
-    return list(
-        _collected(
-            (not gate.trading_enabled, "trading_disabled"),
+    return [
+        *_collected((not gate.trading_enabled, "trading_disabled")),
+        *(() if is_exit else gate.entry_refusals),
+        *_collected(
             (gate.kill_switch and not overridden, "kill_switch_enabled"),
             (gate.state == REDUCING and not is_exit, "state_reducing"),
             (gate.state == HALTED and not flattens, "state_halted"),
@@ -206,8 +209,8 @@ def gate_reasons(gate: Gate, *, is_exit: bool, flatten: Flatten | None = None) -
             (not gate.lease_held, "lease_not_held"),
             (not gate.account_matches, "account_mismatch"),
             (gate.backpressure and not is_exit, "backpressure"),
-        )
-    )
+        ),
+    ]
 
 
 def market_reasons(market: MarketView, limits: Limits, *, is_exit: bool, opens_short: bool = False) -> list[str]:

@@ -217,5 +217,6 @@ def _stored(row: sa.RowMapping) -> StoredIntent:
         worst_price=row["worst_price"] or Decimal(0),
         arrival_price=row["arrival_price"],
         arrival_mid=row["arrival_mid"],
+        trace_id="" if decision is None else decision.trace_id,
     )
     return StoredIntent(intent, decision, row["state"], row["sent_at"])

@@ -18,7 +18,7 @@ from torghut_runtime.storage.database import transaction
 from torghut_runtime.storage.freezes import TRADING_HALTED, open_freeze
 from torghut_runtime.storage.guard_tables import trading_state
 from torghut_runtime.storage.incidents import ACCOUNT, close_incidents, extend_incidents, open_incident
-from torghut_runtime.storage.ledger import append
+from torghut_runtime.storage.ledger import append, lock_head
 
 State = Literal["ACTIVE", "REDUCING", "HALTED"]
 
@@ -127,6 +127,10 @@ def save_trading_state(
 def _locked(connection: sa.Connection, account_label: str) -> StoredTradingState | None:
     statement = sa.select(trading_state).where(trading_state.c.account_label == account_label).with_for_update()
     row = connection.execute(statement).mappings().first()
+    if row is None:
+        # There is no row to lock: two first changes at once would overwrite each other.
+        lock_head(connection)
+        row = connection.execute(statement).mappings().first()
     return None if row is None else StoredTradingState(**row)
 
 

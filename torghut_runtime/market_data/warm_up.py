@@ -1,0 +1,77 @@
+"""How much history a symbol needs before its first bar, and daily history as bars. IO only through the given client."""
+
+from datetime import UTC, datetime, time, timedelta
+from typing import Final
+from zoneinfo import ZoneInfo
+
+from torghut_runtime.market.aggregation import BACKFILL
+from torghut_runtime.market.calendar import NEW_YORK, TradingCalendar, is_exchange_traded
+from torghut_runtime.market.features import Bar
+from torghut_runtime.market.hours import SessionHours
+from torghut_runtime.market.timeframe import DAILY, timeframe_seconds
+from torghut_runtime.market_data.history import History
+from torghut_runtime.market_data.subscriptions import Subscriptions
+
+_SESSION_SECONDS: Final = 6.5 * 3600
+_SPARE_SESSIONS: Final = 2
+"""Early closes and minutes without a trade: a little more is asked for than would be enough."""
+_ZONE: Final = ZoneInfo(NEW_YORK)
+
+
+def history_start(subscriptions: Subscriptions, symbol: str, until: datetime, hours: SessionHours) -> datetime:
+    """From when on minutes are needed, so that every timeframe of a symbol has its history by ``until``."""
+    begin = until
+    for timeframe in subscriptions.intraday(symbol):
+        bars = subscriptions.history_bars.get((symbol, timeframe), 0)
+        seconds = bars * timeframe_seconds(timeframe)
+        if is_exchange_traded(symbol):
+            begin = min(begin, _session_back(until, int(seconds // _SESSION_SECONDS) + _SPARE_SESSIONS if bars else 0))
+        else:
+            begin = min(begin, until - timedelta(seconds=seconds))
+    session = hours.at(until)
+    return begin if session is None else min(begin, session.opens_at)
+
+
+def _session_back(until: datetime, sessions: int) -> datetime:
+    """Opening of the session that lies so many back from the one that is open or was last."""
+    calendar = TradingCalendar()
+    if not sessions:
+        return until
+    days = calendar.sessions((until - timedelta(days=2 * sessions + 14)).date(), until.date())
+    begun = [opens for day in days if (opens := calendar.session_open(day)) is not None and opens < until]
+    return begun[-min(sessions, len(begun))] if begun else until
+
+
+def daily_bars(history: History, symbol: str, count: int, until: datetime, hours: SessionHours) -> list[Bar]:
+    """The last ``count`` daily bars of sessions that closed by ``until``, oldest first."""
+    if not count:
+        return []
+    start = until - timedelta(days=int(count * 1.5) + 14)
+    midnight = datetime.combine(start.astimezone(_ZONE).date(), time(), _ZONE).astimezone(UTC)
+    found: list[Bar] = []
+    for day in history.bars([symbol], DAILY, midnight, until)[symbol]:
+        date = day.opens_at.astimezone(_ZONE if is_exchange_traded(symbol) else UTC).date()
+        session = hours.on(date)
+        if session is not None and session.closes_at <= until:
+            found.append(
+                Bar(
+                    symbol=symbol,
+                    timeframe=DAILY,
+                    open_ts=session.opens_at,
+                    event_ts=session.closes_at,
+                    session=session.day,
+                    high=day.high,
+                    low=day.low,
+                    close=day.close,
+                    volume=day.volume,
+                    signal_quality_flag=BACKFILL,
+                )
+            )
+    return found[-count:]
+
+
+def warm_up_bars(
+    history: History, symbol: str, subscriptions: Subscriptions, until: datetime, hours: SessionHours
+) -> list[Bar]:
+    """Daily history of a symbol, as much as its strategies need."""
+    return daily_bars(history, symbol, subscriptions.history_bars.get((symbol, DAILY), 0), until, hours)
