@@ -265,6 +265,10 @@ def _intent_state(status: str) -> str:
     return "partially_filled" if RANKS.get(status) == RANKS["partially_filled"] else "accepted"
 
 
+ILLEGAL_MOVE: Final = "status_mismatch"
+_GIVEN_UP: Final = "submit_not_received"
+
+
 def move_intents(cursor: Cursor, staged: "Sequence[OrderRow]") -> None:
     """Intents and decisions follow the newest order behind them."""
     behind: dict[str, tuple[Link, list[Order]]] = {}
@@ -273,7 +277,14 @@ def move_intents(cursor: Cursor, staged: "Sequence[OrderRow]") -> None:
             behind.setdefault(row.link.intent_id, (row.link, []))[1].append(row.order)
     if not behind:
         return
-    leading = [(link, newest(orders)) for link, orders in behind.values()]
+    newest_of = [(link, newest(orders)) for link, orders in behind.values()]
+    ended = _ended_unsent(cursor, [link.intent_id for link, _ in newest_of])
+    if ended:
+        _tell_illegal_moves(cursor, [(order, *ended[link.intent_id]) for link, order in newest_of
+                                     if link.intent_id in ended])  # fmt: skip
+    leading = [(link, order) for link, order in newest_of if link.intent_id not in ended]
+    if not leading:
+        return
     cursor.execute(
         """
         UPDATE order_intents i SET state = n.state, alpaca_order_id = n.order_id, updated_at = now()
@@ -307,6 +318,33 @@ def move_intents(cursor: Cursor, staged: "Sequence[OrderRow]") -> None:
 
 def _executed_at(state: OrderState) -> str | None:
     return instant_text(state.last_fill_ns) if state.status == "filled" else None
+
+
+def _ended_unsent(cursor: Cursor, intents: Sequence[str]) -> dict[str, tuple[str, str | None]]:
+    """State and reason of the intents that had ended without an order and were not given up: no order moves them."""
+    cursor.execute(
+        """
+        SELECT i.id::text, i.state, i.reason FROM order_intents i
+        WHERE i.id = ANY(%s::uuid[]) AND i.alpaca_order_id IS NULL
+            AND i.state IN ('rejected', 'canceled', 'expired') AND i.reason IS DISTINCT FROM %s
+        """,
+        (arrays.texts(intents), _GIVEN_UP),
+    )
+    return {row[0]: (row[1], row[2]) for row in cursor}
+
+
+def _tell_illegal_moves(cursor: Cursor, found: Sequence[tuple[Order, str, str | None]]) -> None:
+    rows = [
+        (
+            order.ref[0],
+            _discrepancy_key(order.ref[1], order.client_order_id),
+            order.state.symbol,
+            ILLEGAL_MOVE,
+            json.dumps({"intent_state": state, "reason": reason, "client_order_id": order.client_order_id}),
+        )
+        for order, state, reason in found
+    ]
+    _open(cursor, [[row[index] for row in rows] for index in range(5)])
 
 
 def refresh_costs(cursor: Cursor, executions: Sequence[str]) -> None:

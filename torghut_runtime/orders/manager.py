@@ -22,11 +22,10 @@ from torghut_runtime.broker.protocol import (
 )
 from torghut_runtime.clock import NANOSECONDS, Clock
 from torghut_runtime.engine.metrics import TradingMetrics
-from torghut_runtime.errors import StoreUnavailableError
 from torghut_runtime.logs import about
 from torghut_runtime.order_feed.event import Source
 from torghut_runtime.orders.firewall import BlockedError, Firewall
-from torghut_runtime.orders.journal import Journal
+from torghut_runtime.orders.journal import Journal, RefusedContentError
 from torghut_runtime.orders.model import Decision, Intent
 from torghut_runtime.orders.trace import fields_of
 from torghut_runtime.orders.tracker import OrderTracker, snapshot_event
@@ -295,9 +294,7 @@ class OrderManager:
             return values
         try:
             self._journal.record(values, "reconcile")
-        except StoreUnavailableError:
-            raise
-        except Exception:  # noqa: BLE001 - content that the database refuses must not cost the others
+        except RefusedContentError:
             return [] if len(values) == 1 else [kept for value in values for kept in self._kept([value])]
         return values
 

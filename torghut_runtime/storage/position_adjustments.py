@@ -36,10 +36,9 @@ class StoredAdjustment:
     @property
     def entry(self) -> BookedFill:
         """As a position takes it."""
-        price = self.price or Decimal(0)
-        return BookedFill.adjustment(
-            self.id, nanoseconds_of(self.effective_at), self.qty_factor, self.qty_change, price
-        )
+        factor, change = self.qty_factor.normalize(), self.qty_change.normalize()
+        price = (self.price or Decimal(0)).normalize()
+        return BookedFill.adjustment(self.id, nanoseconds_of(self.effective_at), factor, change, price)
 
 
 def stored_adjustments(connection: sa.Connection, account_label: str, after: int = 0) -> list[StoredAdjustment]:
