@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import dagster as dg
 
-from torghut_assets.execution.keys import RECONCILIATION_REPORT
+from torghut_assets.execution.keys import PARITY, RECONCILIATION_REPORT
 from torghut_assets.partitions import CANDIDATES
 from torghut_assets.resources import ProjectResource
 from torghut_runtime.market.calendar import TradingCalendar
@@ -28,7 +28,7 @@ LANE = dg.define_asset_job(
 )
 CHECKS = dg.define_asset_job(
     "checks",
-    selection=dg.AssetSelection.all_asset_checks() - dg.AssetSelection.checks_for_assets(RECONCILIATION_REPORT),
+    selection=dg.AssetSelection.all_asset_checks() - dg.AssetSelection.checks_for_assets(RECONCILIATION_REPORT, PARITY),
     description="Judges stored artifacts again; for one candidate, named by the run's tag dagster/partition.",
 )
 

@@ -5,6 +5,7 @@ import sys
 import click
 
 from torghut_runtime.command_line import ExitCode, end, examples, json_option, print_json, run
+from torghut_runtime.commands.doctor import doctor
 from torghut_runtime.commands.forward import forward
 from torghut_runtime.commands.order_feed import order_feed
 from torghut_runtime.commands.positions import positions
@@ -44,6 +45,7 @@ def migrate(check: bool, as_json: bool) -> None:
         end(ExitCode.DENIED)
 
 
+cli.add_command(doctor)
 cli.add_command(forward)
 cli.add_command(order_feed)
 cli.add_command(positions)

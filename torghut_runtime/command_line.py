@@ -166,7 +166,16 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, tit
         click.echo("  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip())
 
 
-_STYLES = {"pass": "green", "fail": "red", "missing": "red", "waived": "yellow", "promote": "green", "deny": "red"}
+_STYLES = {
+    "pass": "green",
+    "fail": "red",
+    "missing": "red",
+    "waived": "yellow",
+    "promote": "green",
+    "deny": "red",
+    "ok": "green",
+    "blocked": "red",
+}
 
 
 def _draw(columns: Sequence[str], rows: Sequence[Sequence[str]], title: str | None) -> None:

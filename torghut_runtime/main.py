@@ -3,44 +3,99 @@
 It comes up whatever is down; what is down is told by ``/readyz`` and ``/metrics``.
 """
 
+import asyncio
+import signal
 import sys
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager, suppress
+from typing import Any, Final
 
 from fastapi import FastAPI
-from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector
+from prometheus_client import PlatformCollector, ProcessCollector
 
 from torghut_runtime.api.collector import FeedCollector
-from torghut_runtime.api.health import SERVICE, health_routes
+from torghut_runtime.api.health import LOOP, SERVICE, health_routes
 from torghut_runtime.api.webhook import Webhook
 from torghut_runtime.command_line import ExitCode
+from torghut_runtime.engine.engine import Engine
+from torghut_runtime.engine.heartbeat import Heartbeat
 from torghut_runtime.engine.metrics import TradingMetrics
-from torghut_runtime.errors import InputError
+from torghut_runtime.errors import InputError, InputFaults
 from torghut_runtime.logs import configure_logging
 from torghut_runtime.settings import Settings, load_settings
+from torghut_runtime.trading_settings import load_trading_settings
+
+_BEAT_SECONDS: Final = 0.5
 
 
-def create_app(settings: Settings) -> FastAPI:
-    """The service for these settings; nothing connects before it starts."""
-    registry = CollectorRegistry()
-    metrics = TradingMetrics(registry)
+def create_app(settings: Settings, engine: Engine | None = None, metrics: TradingMetrics | None = None) -> FastAPI:
+    """The service for these settings, with the engine that it starts and stops; nothing connects before it starts."""
+    metrics = metrics or TradingMetrics()
+    registry = metrics.registry
     collector = FeedCollector(settings, Webhook(settings.webhook_url, settings.version, metrics))
     ProcessCollector(registry=registry)
     PlatformCollector(registry=registry)
     registry.register(collector)
+    loop_beat = Heartbeat()
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
         del app
+        beating = asyncio.create_task(_beat(loop_beat))
         collector.start()
+        if engine is not None:
+            loop_beat.beat()
+            engine.watch(LOOP, loop_beat)
+            await asyncio.to_thread(engine.start)
+            _before_others(signal.SIGTERM, engine.close_gate)
         try:
             yield
         finally:
-            collector.stop()
+            if engine is not None:
+                await asyncio.to_thread(engine.stop)
+            await asyncio.to_thread(collector.stop)
+            beating.cancel()
+            with suppress(asyncio.CancelledError):
+                await beating
 
     app = FastAPI(title=SERVICE, version=settings.version, lifespan=lifespan, docs_url=None, redoc_url=None)
-    app.include_router(health_routes(settings, collector, registry))
+    app.include_router(health_routes(settings, collector, registry, engine, loop_beat))
     return app
+
+
+async def _beat(heartbeat: Heartbeat) -> None:
+    """The event loop goes on."""
+    while True:
+        heartbeat.beat()
+        await asyncio.sleep(_BEAT_SECONDS)
+
+
+def _before_others(number: signal.Signals, call: Callable[[], None]) -> None:
+    """Do something when a signal comes, then what would have been done; only the main thread can."""
+    try:
+        before: Any = signal.getsignal(number)
+
+        def both(received: int, frame: Any) -> None:
+            call()
+            if callable(before):
+                before(received, frame)
+
+        signal.signal(number, both)
+    except ValueError:
+        return
+
+
+def create_engine_app() -> FastAPI:
+    """The service of the environment.
+
+    Raises:
+        InputError, InputFaults: settings that cannot be used.
+    """
+    settings, trading = load_settings(), load_trading_settings()
+    for name in trading.unknown_names:
+        sys.stderr.write(f"{SERVICE}: nobody reads {name}\n")
+    metrics = TradingMetrics()
+    return create_app(settings, Engine(settings, trading, metrics=metrics), metrics)
 
 
 def __getattr__(name: str) -> FastAPI:
@@ -49,7 +104,8 @@ def __getattr__(name: str) -> FastAPI:
         raise AttributeError(name)
     try:
         configure_logging()
-        return create_app(load_settings())
-    except InputError as error:
-        sys.stderr.write(f"{SERVICE}: {error}\n")
+        return create_engine_app()
+    except (InputError, InputFaults) as error:
+        faults = error.faults if isinstance(error, InputFaults) else (error,)
+        sys.stderr.writelines(f"{SERVICE}: {fault}\n" for fault in faults)
         sys.exit(int(ExitCode.USAGE))

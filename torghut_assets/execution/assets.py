@@ -12,7 +12,8 @@ from typing import Any
 import dagster as dg
 
 from torghut_assets.execution import documents, reading
-from torghut_assets.execution.keys import EXECUTIONS, ORDER_EVENTS, RECONCILIATION_REPORT, TCA, TRADING_DATES
+from torghut_assets.execution.keys import EXECUTIONS, ORDER_EVENTS, PARITY, RECONCILIATION_REPORT, TCA, TRADING_DATES
+from torghut_assets.execution.parity import difference_table, parity_json, parity_of_day
 from torghut_assets.execution.resource import OrderFeedResource
 from torghut_assets.keys import OPERATORS
 from torghut_assets.resources import ArtifactStoreResource
@@ -33,11 +34,11 @@ order_events = dg.AssetSpec(
 
 
 def _stored(
-    store: ArtifactStoreResource, key: dg.AssetKey, day: str, name: str, data: bytes, rows: int
+    store: ArtifactStoreResource, key: dg.AssetKey, day: str, name: str, data: bytes, rows: int, **more: Any
 ) -> dg.MaterializeResult[Any]:
     reference = store.store.write(key.path, day, {name: data})
     return dg.MaterializeResult(
-        metadata={"rows": rows, "bytes": len(data), "sha256": reference.digest},
+        metadata={"rows": rows, "bytes": len(data), "sha256": reference.digest, **more},
         data_version=dg.DataVersion(reference.digest),
     )
 
@@ -103,6 +104,31 @@ def reconciliation_report(
     return _stored(artifacts, RECONCILIATION_REPORT, day, "reconciliation-report.json", data, 1)
 
 
+@dg.asset(
+    key=PARITY,
+    deps=[ORDER_EVENTS],
+    partitions_def=TRADING_DATES,
+    automation_condition=REFRESH,
+    group_name=GROUP,
+    owners=OPERATORS,
+    kinds={"postgres", "numba"},
+    code_version=_CODE,
+)
+def parity(
+    context: dg.AssetExecutionContext, order_feed: OrderFeedResource, artifacts: ArtifactStoreResource
+) -> dg.MaterializeResult[Any]:
+    """Recorded steps of the date that the installed code repeats, and every one that it does not (``parity.json``)."""
+    day = context.partition_key
+    with order_feed.connection() as connection, reading.snapshot(connection):
+        found = parity_of_day(connection, date.fromisoformat(day))
+    told: dict[str, Any] = {"status": found.status, "equal": found.equal, "differences": len(found.differences)}
+    if found.ratio is not None:
+        told["ratio"] = found.ratio
+    if found.differences:
+        told["not_repeated"] = dg.MetadataValue.md(difference_table(found.differences))
+    return _stored(artifacts, PARITY, day, "parity.json", parity_json(day, found), found.recorded, **told)
+
+
 execution_automation = dg.AutomationConditionSensorDefinition(
     "execution_automation",
     target=dg.AssetSelection.groups(GROUP),
@@ -110,4 +136,10 @@ execution_automation = dg.AutomationConditionSensorDefinition(
     minimum_interval_seconds=30,
     description="Refreshes executions, costs and the reconciliation report of every date that new events touched.",
 )
-EXECUTION_ASSETS: list[dg.AssetsDefinition | dg.AssetSpec] = [order_events, executions, tca, reconciliation_report]
+EXECUTION_ASSETS: list[dg.AssetsDefinition | dg.AssetSpec] = [
+    order_events,
+    executions,
+    tca,
+    reconciliation_report,
+    parity,
+]

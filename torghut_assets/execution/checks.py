@@ -1,4 +1,4 @@
-"""Checks of the order feed's tables on the reconciliation report; they observe, block nothing and change nothing."""
+"""Checks of the order feed's tables and of the recorded decisions; they observe, block nothing and change nothing."""
 
 from collections.abc import Iterator
 
@@ -6,7 +6,8 @@ import dagster as dg
 import sqlalchemy as sa
 
 from torghut_assets.execution import reading
-from torghut_assets.execution.keys import RECONCILIATION_REPORT
+from torghut_assets.execution.keys import PARITY, RECONCILIATION_REPORT
+from torghut_assets.execution.parity import difference_table, recent_parity
 from torghut_assets.execution.resource import OrderFeedResource
 from torghut_runtime.errors import StoreUnavailableError
 from torghut_runtime.order_feed.status import Violation, verify
@@ -75,4 +76,33 @@ def order_feed_checks(order_feed: OrderFeedResource) -> Iterator[dg.AssetCheckRe
     )
 
 
-EXECUTION_CHECKS = [order_feed_checks]
+@dg.asset_check(
+    asset=PARITY,
+    name="decisions_repeated",
+    description="The installed code repeats every step that was recorded in the last 30 days, bit by bit.",
+)
+def decisions_repeated(order_feed: OrderFeedResource) -> dg.AssetCheckResult:
+    """Parity over the span that gate 3 reads; nothing recorded is missing, and passes nothing."""
+    try:
+        with order_feed.connection() as connection, reading.snapshot(connection):
+            found = recent_parity(connection, order_feed.now())
+    except StoreUnavailableError as error:
+        return dg.AssetCheckResult(passed=False, description=str(error))
+    if found.status == "missing":
+        return dg.AssetCheckResult(
+            passed=False, severity=dg.AssetCheckSeverity.WARN, description="missing: no step is recorded"
+        )
+    return dg.AssetCheckResult(
+        passed=found.status == "equal",
+        severity=dg.AssetCheckSeverity.ERROR,
+        description=f"{found.equal} of {found.recorded} repeated",
+        metadata={
+            "ratio": found.ratio,
+            "recorded": found.recorded,
+            "differences": len(found.differences),
+            "not_repeated": dg.MetadataValue.md(difference_table(found.differences)),
+        },
+    )
+
+
+EXECUTION_CHECKS = [order_feed_checks, decisions_repeated]

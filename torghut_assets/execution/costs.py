@@ -20,8 +20,9 @@ WINDOW: Final = timedelta(days=30)
 def execution_facts(
     connection: sa.Connection, strategy_id: str, until: datetime
 ) -> tuple[Executions, TransactionCosts | None]:
-    """How many executions a strategy has, and what those of the 30 days before ``until`` cost.
+    """How many executions a strategy has in the 30 days before ``until``, and what they cost.
 
+    A strategy that did not trade for that long has none, as one that never did: the cost rules judge these 30 days.
     Slippage is weighted by filled notional, shortfall the mean per priced order, churn sum over sum. ``None`` stands
     where no execution of the window has a price to compare with.
 
@@ -31,8 +32,11 @@ def execution_facts(
     with transaction(connection):
         count = int(
             connection.execute(
-                sa.text("SELECT count(*) FROM executions WHERE strategy_id = :strategy AND filled_qty > 0"),
-                {"strategy": strategy_id},
+                sa.text(
+                    "SELECT count(*) FROM executions WHERE strategy_id = :strategy AND filled_qty > 0"
+                    " AND last_fill_at > :since AND last_fill_at <= :until"
+                ),
+                {"strategy": strategy_id, "since": until - WINDOW, "until": until},
             ).scalar_one()
         )
         rows = [

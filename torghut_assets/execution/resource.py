@@ -31,9 +31,13 @@ class OrderFeedResource(dg.ConfigurableResource[None]):
         """Consume for one tick of a sensor."""
         return run_tick(settings)
 
+    def now(self) -> datetime:
+        """The time."""
+        return datetime.now(UTC)
+
     def today(self) -> date:
         """The UTC date."""
-        return datetime.now(UTC).date()
+        return self.now().date()
 
     @contextmanager
     def connection(self) -> Generator[sa.Connection]:

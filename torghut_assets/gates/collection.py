@@ -4,9 +4,12 @@ This is the edge to the database. What a fact means is told in ``evidence``, how
 that nobody has measured stays ``None``.
 """
 
+from datetime import datetime
+
 import sqlalchemy as sa
 
 from torghut_assets.execution.costs import execution_facts
+from torghut_assets.execution.parity import paper_days_fact, parity_fact
 from torghut_assets.gates.evidence import (
     CandidateState,
     Drill,
@@ -53,11 +56,14 @@ def collect_facts(
         records.record_candidate(
             connection, records.CandidateRecord(spec.candidate_id, spec.dataset.dataset_id, content)
         )
-        executions, tca = _execution_facts(connection, spec)
+        now = connection.execute(sa.select(sa.func.clock_timestamp())).scalar_one()
+        counts, executions, tca = _execution_facts(connection, spec, now)
         return Facts(
             trials=_trials_on_record(connection, walkforward),
             executions=executions,
             tca=tca,
+            parity=parity_fact(connection, spec.strategies, counts, now),
+            paper_days=paper_days_fact(connection, spec.strategies),
             drills=_newest_drills(connection, spec.name),
             candidate_state=CandidateState(
                 paused=_is_paused(connection, spec.name), superseded=_is_superseded(connection, spec)
@@ -93,23 +99,25 @@ def _trials_on_record(connection: sa.Connection, walkforward: WalkforwardReport)
     return Trials(count=found.count, sharpe_variance=found.sharpe_variance)
 
 
-def _execution_facts(connection: sa.Connection, spec: CandidateSpec) -> tuple[Executions, TransactionCosts | None]:
-    """Executions of the candidate's strategies, and the worst of what those of the last 30 days cost."""
-    now = connection.execute(sa.select(sa.func.clock_timestamp())).scalar_one()
+def _execution_facts(
+    connection: sa.Connection, spec: CandidateSpec, now: datetime
+) -> tuple[dict[str, int], Executions, TransactionCosts | None]:
+    """Executions of the candidate's strategies, each and all, and the worst of what those of the last 30 days cost."""
     found = [execution_facts(connection, each.strategy_id, now) for each in spec.strategies]
     executions = Executions(
         record_id="+".join(count.record_id for count, _ in found), count=sum(count.count for count, _ in found)
     )
+    counts = {each.strategy_id: count.count for each, (count, _) in zip(spec.strategies, found, strict=True)}
     costs = [each for _, each in found if each is not None]
     if not costs:
-        return executions, None
+        return counts, executions, None
     worst = TransactionCosts(
         record_id="+".join(each.record_id for each in costs),
         slippage_bps=max(each.slippage_bps for each in costs),
         shortfall_notional=max(each.shortfall_notional for each in costs),
         churn_ratio=max(each.churn_ratio for each in costs),
     )
-    return executions, worst
+    return counts, executions, worst
 
 
 def _newest_drills(connection: sa.Connection, name: str) -> Drills:

@@ -55,7 +55,7 @@ class Drills(_Fact):
 
 
 class Executions(_Fact):
-    """How many executions this strategy has; 0 is a finding, null is not."""
+    """How many executions this strategy has in the last 30 days; 0 is a finding, null is not."""
 
     record_id: str
     count: Count

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-import sqlalchemy as sa
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -19,8 +18,8 @@ from torghut_runtime.api.webhook import Webhook
 from torghut_runtime.errors import StoreUnavailableError
 from torghut_runtime.order_feed.ingest import COUNTERS, PREFIX
 from torghut_runtime.order_feed.status import FeedStatus, read_status
-from torghut_runtime.settings import Settings, database_url
-from torghut_runtime.storage.database import create_engine
+from torghut_runtime.settings import Settings
+from torghut_runtime.storage.database import reading_engine
 from torghut_runtime.storage.migrations import is_at_head
 
 EVERY_S: Final = 15.0
@@ -36,12 +35,6 @@ _HELP: Final = {
     "apply_updates": "Events that changed status, filled quantity or average price.",
     "consumer_errors": "Poll, broker and authentication errors.",
 }
-
-
-def reading_engine(dsn: str) -> sa.Engine:
-    """An engine whose sessions give up within two seconds."""
-    limits = {"options": "-c statement_timeout=2s -c lock_timeout=2s", "connect_timeout": "2"}
-    return create_engine(database_url(dsn).update_query_dict(limits).render_as_string(hide_password=False))
 
 
 @dataclass(frozen=True)

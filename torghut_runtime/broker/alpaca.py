@@ -22,10 +22,12 @@ from torghut_runtime.broker.protocol import (
     RejectedError,
     UncertainError,
 )
+from torghut_runtime.risk.baselines import TRANSFER_TYPES
 from torghut_runtime.trading_settings import LIVE_HOST, PAPER_HOST, BrokerAccess
 
 DEADLINE_SECONDS: Final = 5.0
 _PAGE: Final = 500
+_ACTIVITIES: Final = 100
 _TOO_MANY: Final = 429
 _NOT_FOUND: Final = 404
 _SERVER_ERROR: Final = 500
@@ -98,6 +100,17 @@ class AlpacaReader:
         """An order by the broker's id."""
         return self._known(f"/orders/{order_id}")
 
+    def transfers(self) -> list[Document]:
+        """Every deposit and withdrawal of the account."""
+        found: list[Document] = []
+        asked = {"activity_types": ",".join(TRANSFER_TYPES), "direction": "asc", "page_size": str(_ACTIVITIES)}
+        while True:
+            page = self._page(asked, "/account/activities")
+            found += page
+            if len(page) < _ACTIVITIES:
+                return found
+            asked = {**asked, "page_token": str(page[-1]["id"])}
+
     def order_by_client_id(self, client_order_id: str) -> Document | None:
         """The order of a client order id."""
         return self._known("/orders:by_client_order_id", {"client_order_id": client_order_id})
@@ -123,8 +136,8 @@ class AlpacaReader:
                 return list(found.values())
             asked = {**asked, "after": earlier[-1]}
 
-    def _page(self, query: Mapping[str, str]) -> list[Document]:
-        return _called(lambda: self._get("/orders", query))
+    def _page(self, query: Mapping[str, str], path: str = "/orders") -> list[Document]:
+        return _called(lambda: self._get(path, query))
 
     def _get(self, path: str, query: Mapping[str, str] | None = None) -> Any:
         return cast("Any", self._client).get(path, dict(query or {}))

@@ -11,6 +11,7 @@ from torghut_runtime.broker.simulator.engine import SimulatedBroker
 from torghut_runtime.broker.simulator.instants import parse_moment
 from torghut_runtime.broker.simulator.refusals import TOO_MANY_REQUESTS, Refusal
 from torghut_runtime.broker.simulator.server.documents import account_document, open_positions, position_document
+from torghut_runtime.risk.baselines import TRANSFER_TYPES
 
 _T = TypeVar("_T")
 _SERVER_ERROR = 500
@@ -46,6 +47,11 @@ class InProcessBroker:
         """An order by the broker's id."""
         order = self._broker.desk.book.find(order_id)
         return None if order is None else order.document()
+
+    def transfers(self) -> list[Document]:
+        """Every deposit and withdrawal of the account."""
+        listed = self._broker.desk.activities.listed
+        return listed(types=frozenset(TRANSFER_TYPES), ascending=True, page_size=_ALL)
 
     def order_by_client_id(self, client_order_id: str) -> Document | None:
         """The order of a client order id."""

@@ -65,6 +65,10 @@ class BrokerReader(Protocol):
         """An order by the broker's id, None where the broker knows none."""
         ...
 
+    def transfers(self) -> list[Document]:
+        """Every deposit and withdrawal of the account, as activities; all pages."""
+        ...
+
     def order_by_client_id(self, client_order_id: str) -> Document | None:
         """The order of a client order id, None where the broker knows none."""
         ...

@@ -69,6 +69,8 @@ def ingest(once: bool, metrics_port: int | None, as_json: bool) -> None:
         click.echo("TRADING_ORDER_FEED_DRIVER=sensor: Dagster's sensor consumes, too", err=True)
     report = run_driver(settings, once=once, metrics_port=metrics_port)
     _tell(asdict(report), as_json)
+    if once and report.stopped_by == "paused":
+        end(ExitCode.DENIED)
 
 
 def _tell(values: dict[str, Any], as_json: bool) -> None:

@@ -9,12 +9,15 @@ from torghut_runtime.command_line import examples
 @click.option("--host", default="127.0.0.1", show_default=True, help="Where to listen.")
 @click.option("--port", type=click.IntRange(1, 65535), default=8181, show_default=True, help="The port.")
 def serve(host: str, port: int) -> None:
-    """Serve health, readiness and metrics; comes up also with the database down. Log lines are JSON, on stderr."""
+    """Trade, and serve health, readiness and metrics; comes up also with database and broker down.
+
+    Engine and HTTP are one process. SIGTERM stops submitting, cancels open entries, releases the lease and exits within
+    ten seconds. Settings come from the environment; invalid ones exit with 2. Log lines are JSON, on stderr.
+    """
     import uvicorn
 
     from torghut_runtime.logs import configure_logging
-    from torghut_runtime.main import create_app
-    from torghut_runtime.settings import load_settings
+    from torghut_runtime.main import create_engine_app
 
     configure_logging()
-    uvicorn.run(create_app(load_settings()), host=host, port=port, log_config=None)
+    uvicorn.run(create_engine_app(), host=host, port=port, log_config=None, timeout_graceful_shutdown=1)

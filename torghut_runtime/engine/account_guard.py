@@ -1,6 +1,6 @@
 """Whether the account that the broker shows is the one that may be traded: at the start, and again at each reconcile.
 
-The first account that fits the mode is pinned by id and number; from then on any other one, another host or another number
+The first account that fits the mode is pinned by id and number; from then on any other one, and one that does not fit,
 latches HALTED ``account_mismatch``, and the firewall's gate is closed before this returns. What fits is
 :func:`torghut_runtime.broker.alpaca.account_fault`.
 """

@@ -13,6 +13,7 @@ from typing import Final
 from torghut_runtime.clock import NANOSECONDS
 from torghut_runtime.orders.portfolio import UNATTRIBUTED, Portfolio, Slot
 from torghut_runtime.orders.tracker import OrderTracker
+from torghut_runtime.risk.baselines import Baselines
 from torghut_runtime.risk.limits import Exposure, Side
 
 _MINUTE_NS: Final = 60 * NANOSECONDS
@@ -23,28 +24,86 @@ class AccountView:
 
     def __init__(self, portfolio: Portfolio, tracker: OrderTracker, multiplier: Decimal) -> None:
         self.portfolio = portfolio
-        self.opening_equity = portfolio.equity
-        self.high_water_mark = portfolio.equity
+        self.baselines: Baselines | None = None
+        """None until the first session has begun; what is stored of an earlier process is put here before it trades."""
         self._tracker = tracker
         self._multiplier = multiplier
-        self._session: date | None = None
+        self._opening = self._highest = portfolio.equity
+        self._transfers = Decimal(0)
         self._sent: deque[tuple[int, str]] = deque()
         self._last_entry: dict[Slot, int] = {}
+        self._shown: tuple[int, Decimal, dict[str, Decimal]] | None = None
 
     def begin(self, session: date) -> None:
         """A bar of this session has come: the first one fixes the equity that the day is measured against."""
-        if session != self._session:
-            self._session = session
-            self.opening_equity = self.portfolio.equity
+        equity = self.portfolio.equity
+        if self.baselines is None:
+            self.baselines = Baselines(session, equity, max(equity, self._highest), self._transfers)
+        else:
+            self.baselines = self.baselines.begun(session, equity)
 
     def value(self) -> None:
         """Prices have changed: the high-water mark follows."""
-        self.high_water_mark = max(self.high_water_mark, self.portfolio.equity)
+        if self.baselines is None:
+            self._highest = max(self._highest, self.portfolio.equity)
+        else:
+            self.baselines = self.baselines.valued(self.portfolio.equity)
+
+    def restore(self, stored: Baselines | None, transfers: Decimal) -> None:
+        """Go on with what an earlier process measured against; ``transfers``: all that ever came and went.
+
+        What came or went while no process ran has changed the cash that the broker shows already.
+        """
+        self._transfers = transfers
+        self.baselines = None if stored is None else stored.transferred(transfers).valued(self.portfolio.equity)
+
+    def transferred(self, transfers: Decimal) -> Decimal:
+        """All deposits less withdrawals come to this now: cash and baselines move by what is new of it; tells that."""
+        before = self._transfers if self.baselines is None else self.baselines.transfers
+        change = transfers - before
+        if not change:
+            return change
+        self._transfers = transfers
+        self._opening += change
+        self._highest += change
+        self.portfolio.transfer(change)
+        if self.baselines is not None:
+            self.baselines = self.baselines.transferred(transfers)
+        return change
+
+    @property
+    def opening_equity(self) -> Decimal:
+        """Equity at the start of the session."""
+        return self._opening if self.baselines is None else self.baselines.opening_equity
+
+    @property
+    def high_water_mark(self) -> Decimal:
+        """The highest equity ever."""
+        return self._highest if self.baselines is None else self.baselines.high_water_mark
 
     def entry_sent(self, slot: Slot, now_ns: int) -> None:
         """An entry went out."""
         self._last_entry[slot] = now_ns
         self._sent.append((now_ns, slot[1]))
+
+    def document(self) -> dict[str, Decimal]:
+        """The account as decisions and recorded steps show it, in currency; the same object while nothing changes."""
+        portfolio = self.portfolio
+        if self._shown is not None and self._shown[:2] == (portfolio.version, portfolio.cash):
+            return self._shown[2]
+        equity, gross = portfolio.equity, portfolio.gross
+        document = {
+            "equity": equity,
+            "cash": portfolio.cash,
+            "buying_power": self._buying_power(equity, gross),
+            "gross_exposure": gross,
+            "net_exposure": portfolio.net,
+        }
+        self._shown = (portfolio.version, portfolio.cash, document)
+        return document
+
+    def _buying_power(self, equity: Decimal, gross: Decimal) -> Decimal:
+        return max(equity * self._multiplier - gross, Decimal(0))
 
     def exposure(self, slot: Slot, side: Side, now_ns: int) -> Exposure:
         """Everything that is taken before one more entry of a strategy in a symbol."""
@@ -61,7 +120,7 @@ class AccountView:
             equity=equity,
             opening_equity=self.opening_equity,
             high_water_mark=self.high_water_mark,
-            buying_power=max(equity * self._multiplier - gross, Decimal(0)),
+            buying_power=self._buying_power(equity, gross),
             gross=gross,
             net=portfolio.net,
             symbol_net=portfolio.symbol_net(symbol),

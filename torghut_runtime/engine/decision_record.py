@@ -10,6 +10,7 @@ from torghut_runtime.canonical import canonical_value, digest
 from torghut_runtime.engine.driver import Verdict
 from torghut_runtime.engine.market_view import PriceSnapshot
 from torghut_runtime.orders.model import Decision, OrderTerms, client_order_id
+from torghut_runtime.orders.step_record import StepRecord
 from torghut_runtime.risk.allocator import Sized
 from torghut_runtime.strategies.contract import POSITION
 from torghut_runtime.strategies.registry import BoundStrategy
@@ -39,6 +40,7 @@ def decision_of(
     target_qty: Decimal | None = None,
     terms: OrderTerms | None = None,
     flags: Sequence[str] = (),
+    step: StepRecord | None = None,
 ) -> Decision:
     """The record of a verdict and of what became of it; ``reasons`` are those that refuse it, ``reason`` why it is."""
     strategy, bar = verdict.strategy, verdict.bar
@@ -85,4 +87,5 @@ def decision_of(
         decided_at=decided_at,
         rationale=reason,
         detail=canonical_value(detail),
+        step=step,
     )

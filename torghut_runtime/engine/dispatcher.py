@@ -173,6 +173,11 @@ class Dispatcher:
         """When :meth:`on_time` has something to do."""
         return min((each.due_ns for each in (*self._queued, *self._working, *self._exits)), default=None)
 
+    @property
+    def open_decisions(self) -> frozenset[str]:
+        """Hashes of the decisions of which an order waits here, is open with a time to live, or may still follow."""
+        return frozenset(each.decision.decision_hash for each in (*self._queued, *self._working, *self._exits))
+
     def on_time(self) -> None:
         """Release queued orders, re-price or cancel what waited at the broker, send exits that could not go before."""
         now_ns = self._clock.now_ns()
@@ -235,6 +240,11 @@ class Dispatcher:
                 self._exits.append(_Waiting(decision, intent, self._clock.now_ns()))
             else:
                 self._manager.withdraw(intent, "queue_expired", expired=True)
+
+    def resume(self, decision: Decision, intent: Intent) -> None:
+        """Take over an open limit order of an earlier process: it gets its time to live anew."""
+        due_ns = self._clock.now_ns() + self._ttl_ns
+        self._working.append(_Waiting(decision, intent, due_ns, repriced=intent.seq > 0))
 
     def _is_same_session(self, decision: Decision) -> bool:
         if not is_exchange_traded(decision.symbol):

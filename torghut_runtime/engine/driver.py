@@ -10,6 +10,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 
@@ -25,6 +26,8 @@ PositionOf = Callable[[BoundStrategy, Bar], Vector]
 
 _FEATURE_AT = {name: index for index, name in enumerate(FEATURES)}
 _FLAT = np.zeros(len(POSITION))
+KEPT_ROWS: Final = 512
+"""Feature rows per symbol and timeframe that are kept for strategies that join later."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +73,8 @@ class StrategyDriver:
         ]
         self._stream = FeatureStream()
         self._memories: dict[tuple[int, str], Vector] = {}
+        self._rows: dict[tuple[str, str], deque[tuple[Vector, float]]] = {}
+        """The newest feature rows by symbol and timeframe: what a strategy that joins later is warmed up with."""
         self._metrics.strategies_are(each.entry.strategy_id for each in self.strategies)
 
     def warm_up(self, bars: Iterable[tuple[Bar, float]]) -> None:
@@ -80,7 +85,7 @@ class StrategyDriver:
         """
         shown: dict[tuple[int, str], deque[tuple[Vector, float]]] = {}
         for bar, seconds_to_close in bars:
-            row = self._stream.push(bar)
+            row = self._pushed(bar, seconds_to_close)
             for index, features in self._concerned(bar, row):
                 if self.strategies[index].warmup_bars:
                     key = (index, bar.symbol)
@@ -98,7 +103,7 @@ class StrategyDriver:
         """
         verdicts: list[Verdict] = []
         began = time.perf_counter()
-        row = self._stream.push(bar)
+        row = self._pushed(bar, seconds_to_close)
         self._metrics.feature_step(time.perf_counter() - began)
         for index, features in self._concerned(bar, row):
             strategy = self.strategies[index]
@@ -115,6 +120,52 @@ class StrategyDriver:
             verdicts.append(Verdict(strategy, bar, features, position, memory, code, out))
         return verdicts
 
+    def forget(self, symbol: str, timeframe: str) -> None:
+        """Know nothing of a symbol's bars of a timeframe any more: history is about to be fed anew."""
+        self._stream.forget(symbol, timeframe)
+        self._rows.pop((symbol, timeframe), None)
+        for index, strategy in enumerate(self.strategies):
+            if strategy.entry.base_timeframe == timeframe:
+                self._memories.pop((index, symbol), None)
+
+    def successor(self, strategies: Sequence[BoundStrategy]) -> "StrategyDriver":
+        """A driver of other strategies that goes on with the features of this one, which must not be used again.
+
+        A strategy that is what it was keeps its memories; one with another class, other parameters or further symbols
+        is warmed up there, as far back as the kept rows reach.
+        """
+        new = StrategyDriver(strategies, self._metrics)
+        new._stream, new._rows = self._stream, self._rows
+        for index, strategy in enumerate(new.strategies):
+            before = next((at for at, each in enumerate(self.strategies) if _is_same(each, strategy)), None)
+            for symbol, timeframe in self._rows:
+                if timeframe != strategy.entry.base_timeframe or not _has_symbol(strategy, symbol):
+                    continue
+                if before is not None and (before, symbol) in self._memories:
+                    new._memories[index, symbol] = self._memories[before, symbol]
+                else:
+                    new._warm_from_rows(index, symbol)
+        return new
+
+    def _pushed(self, bar: Bar, seconds_to_close: float) -> Vector:
+        row = self._stream.push(bar)
+        if bar.session is not None:
+            key = (bar.symbol, bar.timeframe)
+            if key not in self._rows:
+                self._rows[key] = deque(maxlen=KEPT_ROWS)
+            self._rows[key].append((row, seconds_to_close))
+        return row
+
+    def _warm_from_rows(self, index: int, symbol: str) -> None:
+        strategy = self.strategies[index]
+        shown: deque[tuple[Vector, float]] = deque(maxlen=strategy.warmup_bars)
+        for row, seconds_to_close in self._rows[symbol, strategy.entry.base_timeframe]:
+            features = row[self._columns[index]]
+            if not np.isnan(features[: strategy.required_count]).any():
+                shown.append((features, seconds_to_close))
+        for features, seconds_to_close in shown:
+            self._decide(index, symbol, features, _FLAT, seconds_to_close)
+
     def _concerned(self, bar: Bar, row: Vector) -> Iterable[tuple[int, Vector]]:
         if bar.session is None:
             return
@@ -122,7 +173,7 @@ class StrategyDriver:
             entry = strategy.entry
             if entry.base_timeframe != bar.timeframe:
                 continue
-            if entry.universe_symbols is not None and bar.symbol not in entry.universe_symbols:
+            if not _has_symbol(strategy, bar.symbol):
                 continue
             features = row[self._columns[index]]
             if not np.isnan(features[: strategy.required_count]).any():
@@ -152,6 +203,20 @@ class StrategyDriver:
                 out,
             )
         return int(code), out
+
+
+def _is_same(one: BoundStrategy, other: BoundStrategy) -> bool:
+    """Whether two strategies of one id would do the same with the same memory."""
+    return (
+        one.entry.strategy_id == other.entry.strategy_id
+        and one.strategy_class is other.strategy_class
+        and one.params == other.params
+        and one.entry.base_timeframe == other.entry.base_timeframe
+    )
+
+
+def _has_symbol(strategy: BoundStrategy, symbol: str) -> bool:
+    return strategy.entry.universe_symbols is None or symbol in strategy.entry.universe_symbols
 
 
 def position_vector(qty: float, average_entry: float, bars_held: int, price: float, pending: float) -> Vector:

@@ -8,6 +8,7 @@ import math
 import time
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
+from itertools import product
 from typing import Any, Final, Literal
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -256,6 +257,16 @@ class TradingMetrics:
         self._operator = self._counter("operator_requests", "Operator's calls.", "action", "outcome", prefix="torghut_")
         self._auth = self._counter("operator_auth_failures", "Calls without a valid token.", prefix="torghut_")
         self._webhook = self._counter("webhook", "Calls of the webhook.", "event", "outcome", prefix="torghut_")
+        for event, outcome in product(sorted(labels.WEBHOOK_EVENTS), sorted(labels.WEBHOOK_OUTCOMES)):
+            self._webhook.labels(event, outcome)
+
+    def parts_are(self, components: Iterable[str], queues: Iterable[str]) -> None:
+        """The process has these: their counters begin at 0, so that the first event is an increase."""
+        for component in components:
+            self._restarts.labels(component)
+        for queue in queues:
+            self._dropped.labels(queue)
+            self._depth.labels(queue)
 
     def queue_depth(self, queue: str, items: int) -> None:
         """How many items wait in a queue."""

@@ -80,12 +80,7 @@ class OperatorDesk:
         before = self._state
         self._latch(OPERATOR_REDUCE, actor, reason)
         settled = self._stops.firewall.settle()
-        # The dispatcher cancels them when it hears of the state; this is for entries that it does not, or not in time.
-        try:
-            if self._is_leader():
-                self._in_trading_thread(lambda: None)
-        except TimeoutError:
-            pass
+        # The dispatcher does the same when it hears of the state; an operator waits for no other thread.
         return self._told("reduce", before, {**self._cancel_entries(), "requests_settled": settled})
 
     def resume(self, actor: str, reason: str, ack: Sequence[str]) -> Operation:

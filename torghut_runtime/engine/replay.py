@@ -6,12 +6,12 @@ command's business (:mod:`torghut_runtime.commands.replay`).
 """
 
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from datetime import date
 from decimal import Decimal
 from itertools import groupby
-from typing import Any, Final
+from typing import Final
 
 from torghut_runtime.broker.in_process import InProcessBroker
 from torghut_runtime.broker.simulator.engine import BrokerSettings, SimulatedBroker
@@ -21,18 +21,18 @@ from torghut_runtime.clock import SimulatedClock, moment_of
 from torghut_runtime.engine.account_view import AccountView
 from torghut_runtime.engine.driver import StrategyDriver
 from torghut_runtime.engine.metrics import TradingMetrics
+from torghut_runtime.engine.recording import Recorder
+from torghut_runtime.engine.replay_records import CollectedRecords, RecordingJournal, Records, RecordStream, Row
 from torghut_runtime.engine.stance import Stance
 from torghut_runtime.engine.trader import Trader
 from torghut_runtime.market.calendar import TradingCalendar, is_exchange_traded
 from torghut_runtime.market.features import FEATURES, Bar
 from torghut_runtime.market.timeframe import DAILY
-from torghut_runtime.order_feed.values import instant
 from torghut_runtime.orders.firewall import Firewall
-from torghut_runtime.orders.journal import MemoryJournal
 from torghut_runtime.orders.manager import OrderManager
 from torghut_runtime.orders.portfolio import Portfolio
 from torghut_runtime.orders.rate_limit import RequestBudget
-from torghut_runtime.orders.tracker import OrderTracker
+from torghut_runtime.orders.tracker import OrderTracker, TrackedOrder
 from torghut_runtime.risk.limits import Gate
 from torghut_runtime.strategies.registry import BoundStrategy
 from torghut_runtime.trading_settings import TradingSettings
@@ -44,16 +44,19 @@ _INTRADAY: Final = frozenset({"vwap_session", "vwap_w5m"})
 
 @dataclass(frozen=True)
 class Replayed:
-    """What a replay did; the three records hold plain values, in the order in which things happened."""
+    """What a replay did; the rows are plain values, in the order in which things happened, none where streamed."""
 
-    decisions: list[dict[str, Any]]
-    orders: list[dict[str, Any]]
-    fills: list[dict[str, Any]]
     bars: int
     cash: Decimal
     equity: Decimal
     state: str
     reasons: tuple[str, ...]
+    decision_count: int
+    order_count: int
+    fill_count: int
+    decisions: list[Row] = field(default_factory=list[Row])
+    orders: list[Row] = field(default_factory=list[Row])
+    fills: list[Row] = field(default_factory=list[Row])
 
 
 def features_of_tape(tape: Tape) -> frozenset[str]:
@@ -77,6 +80,7 @@ class Replay:
         *,
         seed: int = 0,
         cash: Decimal = Decimal(100_000),
+        recorder: Recorder | None = None,
     ) -> None:
         self._tape = tape
         self._broker = SimulatedBroker(tape, BrokerSettings(seed=seed, cash=cash))
@@ -85,7 +89,7 @@ class Replay:
         self._clock = SimulatedClock(self._broker.now)
         self._calendar = TradingCalendar()
         self.metrics = TradingMetrics()
-        self.journal = MemoryJournal()
+        self.journal = RecordingJournal()
         self.stance = Stance(Gate())
         account = Portfolio(cash)
         client = InProcessBroker(self._broker)
@@ -108,10 +112,27 @@ class Replay:
             journal=self.journal,
             stance=self.stance,
             clock=self._clock,
+            recorder=recorder,
         )
 
     def run(self) -> Replayed:
-        """Play the tape to its end."""
+        """Play the tape to its end, and keep every row."""
+        rows = CollectedRecords()
+        done = self._play(RecordStream(self.journal, self.tracker, rows, self._still_open))
+        return replace(done, decisions=rows.decisions, orders=rows.orders, fills=rows.fills)
+
+    def stream(self, records: Records) -> Replayed:
+        """Play the tape to its end and hand every row on; what was handed on is forgotten."""
+        return self._play(RecordStream(self.journal, self.tracker, records, self._still_open, self._forget))
+
+    def _still_open(self) -> frozenset[str]:
+        return self.trader.dispatcher.open_decisions
+
+    def _forget(self, order: TrackedOrder) -> None:
+        self.tracker.drop(order)
+        self._broker.desk.book.forget(order.order_id)
+
+    def _play(self, stream: RecordStream) -> Replayed:
         for closes_at, group in groupby(self._tape.bars, key=lambda bar: bar.closes_at):
             bars = list(group)
             self._wait_until(closes_at)
@@ -121,13 +142,15 @@ class Replay:
             self._pump()
             self.trader.on_bars([market_bar(bar, self._tape.timeframe, self._session_of(bar)) for bar in bars])
             self._pump()
+            stream.advance(self._clock.now_ns())
         self._broker.step()
         self._hear(self._broker.now)
+        stream.finish()
         portfolio = self.trader.portfolio
         return Replayed(
-            decisions=list(self._decisions()),
-            orders=list(self._orders()),
-            fills=list(self._fills()),
+            decision_count=stream.decisions,
+            order_count=stream.orders,
+            fill_count=stream.fills,
             bars=len(self._tape.bars),
             cash=portfolio.cash,
             equity=portfolio.equity,
@@ -159,78 +182,6 @@ class Replay:
             return None
         opens_at = moment_of(bar.opens_at)
         return self._calendar.session_at(opens_at) if is_exchange_traded(bar.symbol) else opens_at.date()
-
-    # Records ----------------------------------------------------------------------------------------------------------
-
-    def _decisions(self) -> Iterator[dict[str, Any]]:
-        newest = {written.decision_hash: written for written in self.journal.intents.values()}
-        for decision in self.journal.decisions.values():
-            written = newest.get(decision.decision_hash)
-            order = None if written is None else self.tracker.order_of(written.intent.client_order_id)
-            status = self.journal.statuses.get(decision.decision_hash)
-            if status is None and written is not None:
-                status = written.state if order is None else order.state.status
-            reason = None if written is None or order is not None else written.reason
-            yield {
-                "decision_hash": decision.decision_hash,
-                "trace_id": decision.trace_id,
-                "strategy_id": decision.strategy_id,
-                "symbol": decision.symbol,
-                "timeframe": decision.timeframe,
-                "bar_ts": decision.bar_ts,
-                "decided_at": decision.decided_at,
-                "status": status,
-                "rationale": decision.rationale,
-                "reasons": [*decision.detail["risk_reasons"], *([reason] if reason else [])],
-                "decision": decision.detail,
-            }
-
-    def _orders(self) -> Iterator[dict[str, Any]]:
-        for key, written in self.journal.intents.items():
-            intent, order = written.intent, self.tracker.order_of(key)
-            state = None if order is None else order.state
-            yield {
-                "client_order_id": key,
-                "decision_hash": written.decision_hash,
-                "intent_seq": intent.seq,
-                "alpaca_order_id": None if order is None else order.order_id,
-                "strategy_id": intent.strategy_id,
-                "symbol": intent.terms.symbol,
-                "side": intent.terms.side,
-                "order_type": intent.terms.order_type,
-                "time_in_force": intent.terms.time_in_force,
-                "qty": intent.terms.qty,
-                "limit_price": intent.terms.limit_price,
-                "is_exit": intent.is_exit,
-                "arrival_price": intent.arrival_price,
-                "state": written.state if state is None else state.status,
-                "reason": written.reason,
-                "filled_qty": Decimal(0) if state is None else state.filled_qty,
-                "avg_fill_price": None if state is None else state.avg_fill_price,
-                "replaces": None if state is None else state.replaces,
-                "replaced_by": None if state is None else state.replaced_by,
-                "sent_at": written.sent_at,
-                "submitted_at": None if state is None else instant(state.submitted_ns),
-                "terminal_at": None if state is None else instant(state.terminal_ns),
-            }
-
-    def _fills(self) -> Iterator[dict[str, Any]]:
-        found = [
-            (order, fill) for order in self.tracker.orders() for fill in order.state.fills if fill.state == "counted"
-        ]
-        found.sort(key=lambda each: (each[1].time_ns or 0, each[1].execution_id))
-        for order, fill in found:
-            yield {
-                "execution_id": fill.execution_id,
-                "alpaca_order_id": order.order_id,
-                "client_order_id": None if order.intent is None else order.intent.client_order_id,
-                "strategy_id": None if order.intent is None else order.intent.strategy_id,
-                "symbol": order.state.symbol,
-                "side": order.state.side,
-                "qty": fill.qty,
-                "price": fill.price,
-                "filled_at": instant(fill.time_ns),
-            }
 
 
 def market_bar(bar: MarketBar, timeframe: str, session: date | None) -> Bar:

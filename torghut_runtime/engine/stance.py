@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from torghut_runtime.risk.limits import Gate
-from torghut_runtime.risk.trading_state import KILL_SWITCH, OPERATOR_HALT, State, TradingState
+from torghut_runtime.risk.trading_state import HALTED, KILL_SWITCH, OPERATOR_HALT, State, TradingState
 
 RUNTIME: Final = "runtime"
 Changed = Callable[[State], None]
@@ -45,20 +45,22 @@ class Stance:
         self.lock = threading.RLock()
         self.listeners: list[Changed] = []
         self.observers: list[Observed] = []
-        self.deliver: Callable[[Callable[[], None]], None] = lambda call: call()
+        self.deliver: Callable[[Callable[[], None]], object] = lambda call: call()
         self.kill_switch: Callable[[], bool] = lambda: False
         """Environment or flag, read at every use."""
         self.entry_refusals: Callable[[], tuple[str, ...]] = lambda: ()
         """What else stands against entries now (flags, live gate), read at every use."""
+        self.is_known: Callable[[], bool] = lambda: True
+        """Whether what an earlier process had latched is known; until then nothing may be sent."""
         self.cancels_at_once = False
         """Whether somebody ends all orders in one call when trading halts, so that nobody else has to."""
         self._gate = gate
 
     def gate(self) -> Gate:
         """What holds at this moment; an operator's halt counts as a kill switch."""
-        state, gate = self.trading_state, self._gate
+        state, gate = self.trading_state.state if self.is_known() else HALTED, self._gate
         stopped = gate.kill_switch or self.kill_switch() or self.operator_halted
-        return replace(gate, state=state.state, kill_switch=stopped, entry_refusals=self.entry_refusals())
+        return replace(gate, state=state, kill_switch=stopped, entry_refusals=self.entry_refusals())
 
     @property
     def operator_halted(self) -> bool:

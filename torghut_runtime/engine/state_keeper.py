@@ -101,7 +101,7 @@ class StateKeeper:
         """Begin to read and write."""
         self._thread.start()
 
-    def stop(self, seconds: float = 5.0) -> bool:
+    def stop(self, seconds: float = 2.0) -> bool:
         """Write what is left, for so long at most, and end; whether everything is stored."""
         durable = self.flush(seconds).durable
         with self._wake:

@@ -9,10 +9,11 @@ trader feeds it bars, order events and the time. Research's account does the sam
 import logging
 import time
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from decimal import Decimal
 from typing import Final
 
-from torghut_runtime.clock import NANOSECONDS, Clock
+from torghut_runtime.clock import NANOSECONDS, Clock, nanoseconds_of
 from torghut_runtime.compiled import Vector
 from torghut_runtime.engine.account_view import AccountView, with_taken
 from torghut_runtime.engine.circuit import StrategyCircuit
@@ -22,6 +23,7 @@ from torghut_runtime.engine.driver import StrategyDriver, Verdict, position_vect
 from torghut_runtime.engine.entry_draft import EntryDraft, HeldEntry, cap_of, slot_of, time_in_force, wish_of
 from torghut_runtime.engine.exit_terms import exit_flags, exit_limit
 from torghut_runtime.engine.market_view import DailyVolumes, PriceSnapshot, as_decimal, price_of
+from torghut_runtime.engine.recording import Recorder
 from torghut_runtime.engine.stance import Stance
 from torghut_runtime.engine.stops import EmergencyStop, Vitals
 from torghut_runtime.engine.strategy_blocks import StrategyBlocks
@@ -61,6 +63,10 @@ UNKNOWN: Final = "order_unknown_unresolved"
 SHORTS: Final = "shorts_not_allowed"
 
 
+Refusals = Callable[[str, str], Sequence[str]]
+"""Reasons against any entry of a strategy in a symbol: catalog, provenance, universe, operator."""
+
+
 class Trader:
     """Decides for one account."""
 
@@ -75,10 +81,13 @@ class Trader:
         stance: Stance,
         clock: Clock,
         frozen: FrozenSymbols | None = None,
+        refusals: Refusals = lambda _strategy_id, _symbol: (),
+        recorder: Recorder | None = None,
         blocks: StrategyBlocks | None = None,
     ) -> None:
         self.frozen = FrozenSymbols() if frozen is None else frozen
         self.driver = driver
+        self.refusals = refusals
         self.account = account
         self.portfolio = account.portfolio
         self.manager = manager
@@ -90,7 +99,11 @@ class Trader:
         self._label = settings.mode.account_label
         self._journal = journal
         self._clock = clock
-        self._digests = {each.entry.strategy_id: parameters_digest(each) for each in driver.strategies}
+        self._digests: dict[str, str] = {}
+        self._warmed: set[tuple[str, str]] = set()
+        self.use(driver)
+        self._recorder = recorder
+        self._records_full = False
         self._calendar = TradingCalendar()
         self._volumes = DailyVolumes()
         self._circuit = StrategyCircuit(
@@ -120,6 +133,11 @@ class Trader:
         )
         self.frozen.on_frozen.append(self.dispatcher.freeze)
 
+    def use(self, driver: StrategyDriver) -> None:
+        """Ask other strategies from the next bar on; positions and orders stay."""
+        self.driver = driver
+        self._digests = {each.entry.strategy_id: parameters_digest(each) for each in driver.strategies}
+
     # What happens -----------------------------------------------------------------------------------------------------
 
     def on_bars(self, bars: Sequence[Bar], waited: float = 0.0) -> None:
@@ -129,6 +147,9 @@ class Trader:
         """
         self.metrics.bars_taken(waited)
         now = self._clock.now()
+        if self._recorder is not None and self._recorder.is_full != self._records_full:
+            self._records_full = not self._records_full
+            self.stance.set(backpressure=self._records_full)
         for bar in bars:
             if bar.session is not None:
                 self.account.begin(bar.session)
@@ -145,9 +166,48 @@ class Trader:
             for strategy in self.driver.strategies:
                 if strategy.entry.base_timeframe == bar.timeframe:
                     self.portfolio.bar_passed((strategy.entry.strategy_id, bar.symbol))
-            verdicts = self.driver.push(bar, self._seconds_to_close(bar), self._position)
-            self._act(bar, verdicts)
+            self._judge(bar, now)
         self.metrics.bars_done()
+
+    def _judge(self, bar: Bar, now: datetime) -> None:
+        """Ask the strategies about a bar, record what they say and act on it."""
+        seconds_to_close = self.seconds_to_close(bar)
+        verdicts = self.driver.push(bar, seconds_to_close, self._position)
+        if self._recorder is None:
+            self._act(bar, verdicts)
+            return
+        account, price = self.account.document(), self._prices[bar.symbol]
+        with self._recorder.steps(verdicts, seconds_to_close, account, price, now):
+            self._act(bar, verdicts)
+
+    def warm_up(self, bars: Sequence[Bar]) -> None:
+        """Take all the history of one symbol and timeframe, in order of time, and decide nothing.
+
+        What was known of the two is forgotten. Only the first time are volumes and held bars counted by it: later they
+        have been counted already.
+        """
+        if not bars:
+            return
+        symbol, timeframe = bars[0].symbol, bars[0].timeframe
+        if (symbol, timeframe) not in self._warmed:
+            self._warmed.add((symbol, timeframe))
+            for bar in bars:
+                self._volumes.add(bar)
+            self._count_held(bars)
+        self._prices[symbol] = price_of(bars[-1], self._clock.now())
+        self.portfolio.mark(symbol, as_decimal(bars[-1].close))
+        self.driver.forget(symbol, timeframe)
+        self.driver.warm_up((bar, self.seconds_to_close(bar)) for bar in bars)
+
+    def _count_held(self, bars: Sequence[Bar]) -> None:
+        """How many bars the positions of an earlier process have been held."""
+        for strategy in self.driver.strategies:
+            slot = (strategy.entry.strategy_id, bars[0].symbol)
+            since = self.portfolio.held_since(slot)
+            if strategy.entry.base_timeframe == bars[0].timeframe and since is not None:
+                for bar in bars:
+                    if since < nanoseconds_of(bar.event_ts):
+                        self.portfolio.bar_passed(slot)
 
     def on_order_event(self, value: bytes) -> None:
         """Take an event of the broker's stream."""
@@ -204,7 +264,8 @@ class Trader:
             float(held.qty), float(held.average_entry), held.bars_held, bar.close, float(self.portfolio.pending(slot))
         )
 
-    def _seconds_to_close(self, bar: Bar) -> float:
+    def seconds_to_close(self, bar: Bar) -> float:
+        """Seconds from a bar's end to the end of its session; NaN outside every session."""
         if bar.session is None:
             return float("nan")
         if not is_exchange_traded(bar.symbol):
@@ -343,6 +404,7 @@ class Trader:
         )
         opens_short = entry.side == "sell" and self.portfolio.position(slot).qty <= 0
         reasons = [*gate_reasons(self.stance.gate(), is_exit=False), *self.blocks.reasons(slot[0], is_exit=False)]
+        reasons += self.refusals(*slot)
         if self._circuit.is_open(slot[0], now_ns):
             reasons.append(DEGRADED)
         reasons += market_reasons(market, self.limits, is_exit=False, opens_short=opens_short)
@@ -457,13 +519,6 @@ class Trader:
         self.metrics.decided()
         for code in reasons:
             self.metrics.rejected(code)
-        portfolio = self.portfolio
-        account = {
-            "equity": portfolio.equity,
-            "cash": portfolio.cash,
-            "gross_exposure": portfolio.gross,
-            "net_exposure": portfolio.net,
-        }
         decision = decision_of(
             verdict,
             account_label=self._label,
@@ -472,11 +527,12 @@ class Trader:
             reason=reason,
             reasons=reasons,
             price=price,
-            account=account,
+            account=self.account.document(),
             sized=sized,
             target_qty=target_qty,
             terms=terms,
             flags=flags,
+            step=None if self._recorder is None else self._recorder.of(verdict),
         )
         tell_decision(logger, decision, reasons)
         return decision

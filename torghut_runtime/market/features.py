@@ -377,6 +377,10 @@ class FeatureStream:
         self._states: dict[tuple[str, str], Vector] = {}
         self._bar = np.empty(len(BAR_FIELDS))
 
+    def forget(self, symbol: str, timeframe: str) -> None:
+        """Begin anew with the next bar of a symbol and timeframe."""
+        self._states.pop((symbol, timeframe), None)
+
     def push(self, bar: Bar) -> Vector:
         """Feature row of ``bar``, in the order of :data:`FEATURES`."""
         key = (bar.symbol, bar.timeframe)

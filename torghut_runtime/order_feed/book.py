@@ -25,7 +25,8 @@ _LATE: Final = 2**63
 UNKNOWN_TO_US: Final = "order_unknown_to_us"
 CLIENT_ID_REUSED: Final = "client_order_id_reused"
 IDENTITY_CONFLICT: Final = "identity_conflict"
-FOLD_KINDS: Final = ("overfill", "fill_gap", UNKNOWN_TO_US, CLIENT_ID_REUSED)
+ILLEGAL_MOVE: Final = "illegal_intent_move"
+FOLD_KINDS: Final = ("overfill", "fill_gap", UNKNOWN_TO_US, CLIENT_ID_REUSED, ILLEGAL_MOVE)
 """Discrepancies that the fold opens and closes itself."""
 
 
@@ -75,6 +76,10 @@ class Link:
     trade_decision_id: str | None
     strategy_id: str | None
     intent_seq: int = 0
+    state: str = "initialised"
+    """What is stored of the intent, with ``reason`` and the order that it was moved by."""
+    reason: str | None = None
+    order_id: str | None = None
 
 
 @dataclass(slots=True)
@@ -121,25 +126,29 @@ class OrderBook:
             index.clear()
         self.load(events.values())
 
-    def forget(self, account: str, order_id: str) -> None:
-        """Drop an order and its events; for a view in memory that must not grow, never for what is stored."""
-        order = self._orders.pop((account, order_id), None)
-        if order is None:
+    def forget(self, ref: OrderRef) -> None:
+        """Keep nothing of an order with a broker's id of which no event comes any more."""
+        account, order_id, _ = ref
+        order = self._orders.pop((account, order_id or ""), None)
+        if order is None or order_id is None:
             return
-        for fingerprint, event in order.own.events.items():
+        for fingerprint in order.whole.events:
             self._events.pop(fingerprint, None)
-            if event.replaces is not None:
-                _discard(self._replaced, (account, event.replaces), order_id)
-            if event.replaced_by is not None:
-                _discard(self._replacing, (account, event.replaced_by), order_id)
-        for client_order_id in order.client_ids:
-            client = (account, client_order_id)
-            _discard(self._bearers, client, order_id)
+        for each in order.client_ids:
+            client = (account, each)
+            self._bearers[client].discard(order_id)
+            if not self._bearers[client]:
+                del self._bearers[client]
             if self._holders.get(client) == order_id:
                 del self._holders[client]
-                stray = self._strays.pop(client, None)
-                for fingerprint in () if stray is None else stray.events:
-                    self._events.pop(fingerprint, None)
+                self._strays.pop(client, None)
+        self._replacing.pop((account, order_id), None)
+        self._replaced.pop((account, order_id), None)
+        for event in order.own.events.values():
+            if event.replaces is not None:
+                self._replaced.get((account, event.replaces), set[str]()).discard(order_id)
+            if event.replaced_by is not None:
+                self._replacing.get((account, event.replaced_by), set[str]()).discard(order_id)
 
     def fingerprints(self, ref: OrderRef) -> Iterable[bytes]:
         """The identities of the events of an order."""
@@ -282,14 +291,6 @@ class OrderBook:
             discrepancies=state.discrepancies | {CLIENT_ID_REUSED} if contested else state.discrepancies,
             absorbed=tuple(sorted(absorbed)),
         )
-
-
-def _discard(index: dict[tuple[str, str], set[str]], key: tuple[str, str], value: str) -> None:
-    found = index.get(key)
-    if found is not None:
-        found.discard(value)
-        if not found:
-            del index[key]
 
 
 def _first(folded: OrderFold) -> int:

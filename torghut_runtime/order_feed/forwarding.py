@@ -11,7 +11,7 @@ from torghut_runtime.order_feed.forwarder import Forwarder
 from torghut_runtime.order_feed.forwarder_metrics import ForwarderMetrics
 from torghut_runtime.order_feed.log import connection_settings
 from torghut_runtime.order_feed.outbox import Outbox
-from torghut_runtime.order_feed.publisher import Checkpoint, Publisher, nothing
+from torghut_runtime.order_feed.publisher import FLUSH_SECONDS, Checkpoint, Publisher, nothing
 from torghut_runtime.order_feed.trade_stream import TradeStream
 from torghut_runtime.settings import Settings
 from torghut_runtime.trading_settings import TradingSettings
@@ -20,13 +20,19 @@ LONGEST_PAUSE_SECONDS = 30.0
 
 
 @dataclass(frozen=True)
-class Forwarding:
-    """A forwarder with its own connection to the broker."""
+class Recording:
+    """A forwarder whose frames come from somebody else's connection."""
 
     forwarder: Forwarder
-    stream: TradeStream
     metrics: ForwarderMetrics
     outbox: Outbox
+
+
+@dataclass(frozen=True)
+class Forwarding(Recording):
+    """A forwarder with its own connection to the broker."""
+
+    stream: TradeStream
 
 
 def stream_url(broker_url: str) -> str:
@@ -36,16 +42,16 @@ def stream_url(broker_url: str) -> str:
 
 
 @contextmanager
-def forwarding(
+def recording(
     settings: Settings,
     trading: TradingSettings,
     *,
     outbox_dir: Path | None = None,
     account_label: str | None = None,
     checkpoint: Checkpoint = nothing,
-    longest_pause: float = LONGEST_PAUSE_SECONDS,
-) -> Generator[Forwarding]:
-    """A forwarder that runs while the block does; leaving it flushes for up to ten seconds.
+    flush_seconds: float = FLUSH_SECONDS,
+) -> Generator[Recording]:
+    """A forwarder that runs while the block does and is fed by the caller; leaving it flushes for so long at most.
 
     Raises:
         InputError: missing settings, or an outbox that cannot be used.
@@ -66,19 +72,39 @@ def forwarding(
         account_label=account_label or settings.account_label,
         checkpoint=checkpoint,
     )
-    stream = TradeStream(
-        *trading.broker.keys,
-        url=stream_url(trading.broker_url),
-        on_update=forwarder.accept,
-        on_listening=forwarder.connected,
-        on_gone=forwarder.disconnected,
-        longest_pause=longest_pause,
-    )
     forwarder.start()
-    stream.start()
     try:
-        yield Forwarding(forwarder, stream, metrics, outbox)
+        yield Recording(forwarder, metrics, outbox)
     finally:
-        stream.stop()
-        forwarder.stop()
+        forwarder.stop(flush_seconds)
         outbox.close()
+
+
+@contextmanager
+def forwarding(
+    settings: Settings,
+    trading: TradingSettings,
+    *,
+    outbox_dir: Path | None = None,
+    account_label: str | None = None,
+    checkpoint: Checkpoint = nothing,
+    longest_pause: float = LONGEST_PAUSE_SECONDS,
+) -> Generator[Forwarding]:
+    """A forwarder that runs while the block does, with its own connection. Raises as :func:`recording`."""
+    with recording(
+        settings, trading, outbox_dir=outbox_dir, account_label=account_label, checkpoint=checkpoint
+    ) as running:
+        forwarder = running.forwarder
+        stream = TradeStream(
+            *trading.broker.keys,
+            url=stream_url(trading.broker_url),
+            on_update=forwarder.accept,
+            on_listening=forwarder.connected,
+            on_gone=forwarder.disconnected,
+            longest_pause=longest_pause,
+        )
+        stream.start()
+        try:
+            yield Forwarding(forwarder, running.metrics, running.outbox, stream)
+        finally:
+            stream.stop()

@@ -288,18 +288,19 @@ def _write_orders(cursor: Cursor, batch: _Batch, orders: "dict[OrderRef, Order]"
         last_seq = max(map(batch.seqs.__getitem__, book.fingerprints(ref)))
         fills = order.state.fills if row is None or _moved(row, order) else book.new_fills(ref, new)
         identity = next(unused) if row is None else row.id
-        staged.append(rows.OrderRow(identity, order, links.get(ref), last_seq, row is None, fills))
+        staged.append(rows.OrderRow(identity, order, links.get(ref), last_seq, row and row.status, fills))
     used = {row.id for row in staged}
     statements.drop_executions(
         cursor, [row.id for ref, row in existing.items() if ref not in orders and row.id not in used]
     )
     with rows.adding_executions(cursor, staged):
         fills = rows.fill_rows(staged, batch.seqs)
-        found = statements.findings(staged)
+        moves, illegal = statements.intent_moves(staged)
+        found = statements.findings(staged, illegal)
         meanwhile()
     changed = [row.id for row in staged if row.is_new] + rows.update_executions(cursor, staged)
     rows.write_fills(cursor, fills)
-    statements.move_intents(cursor, staged)
+    statements.move_intents(cursor, moves)
     if changed:
         statements.refresh_costs(cursor, changed)
     statements.settle_discrepancies(cursor, found)

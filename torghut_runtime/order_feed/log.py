@@ -28,6 +28,7 @@ from torghut_runtime.settings import Settings
 
 TopicAndPartition = tuple[str, int]
 BATCH_WAIT_S: Final = 0.05
+BATCH_GATHER_S: Final = 0.02
 """How long after its first record a batch stays open."""
 _ANSWER_S: Final = 5.0
 _OUT_OF_RANGE: Final = frozenset({KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE})  # noqa: SLF001
@@ -207,8 +208,8 @@ class KafkaLog:
         beyond = set[TopicAndPartition]()
         try:
             messages: list[Any] = list(self._consumer.consume(1 if wait_s > 0 else records, wait_s))
-            until = time.monotonic() + (BATCH_WAIT_S if wait_s > 0 else 0.0)
             self._take(messages, found, errors, beyond)
+            until = time.monotonic() + (_rest_of_wait(found) if wait_s > 0 else 0.0)
             while messages and found and len(found) < records and (rest := until - time.monotonic()) > 0:
                 messages = list(self._consumer.consume(records - len(found), rest))
                 self._take(messages, found, errors, beyond)
@@ -264,6 +265,16 @@ class KafkaLog:
     def close(self) -> None:
         """As :class:`TopicLog` says."""
         self._consumer.close()
+
+
+def _rest_of_wait(found: Sequence[Record]) -> float:
+    """How long a batch still waits for more: it closes 50 ms after its first record was written, not after it was seen.
+
+    Records that waited while the batch before was stored wait no longer than it takes to fetch their neighbours.
+    """
+    written_ns = found[0].time_ns if found else None
+    age = 0.0 if written_ns is None else max(0.0, time.time() - written_ns / 1e9)
+    return max(BATCH_GATHER_S, BATCH_WAIT_S - age)
 
 
 def _told(error: KafkaException) -> str:

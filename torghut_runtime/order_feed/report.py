@@ -31,6 +31,15 @@ class IngestReport:
     stopped_by: StoppedBy = "asked"
     offsets: list[dict[str, str | int]] = field(default_factory=list[dict[str, str | int]])
 
+    def add(self, later: "IngestReport") -> None:
+        """Go on with what the same driver did after a pause."""
+        self.messages += later.messages
+        self.events_persisted += later.events_persisted
+        self.duplicates += later.duplicates
+        self.missing_fields += later.missing_fields
+        self.batches += later.batches
+        self.stopped_by, self.offsets = later.stopped_by, later.offsets
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:

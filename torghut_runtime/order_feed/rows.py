@@ -36,9 +36,15 @@ class OrderRow:
     order: Order
     link: Link | None
     last_event_seq: int
-    is_new: bool
+    was: str | None
+    """The stored status; ``None`` for an order that has no row yet."""
     fills: Sequence[Fill]
     """The fills whose rows may differ."""
+
+    @property
+    def is_new(self) -> bool:
+        """Whether nothing is stored of the order."""
+        return self.was is None
 
 
 @contextmanager

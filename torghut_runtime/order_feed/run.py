@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from types import FrameType
+from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, start_http_server
 
@@ -48,8 +49,24 @@ class DriverMetrics:
         self._errors.labels(kind).inc()
 
 
-def run_driver(settings: Settings, *, once: bool, metrics_port: int | None = None) -> IngestReport:
-    """Drive until the end of the log (``once``) or until SIGTERM or SIGINT."""
+IsEnabled = Callable[[], bool]
+"""Whether the feed may consume now; asked before each batch, so it must be a memory access."""
+_RESUME_S: Final = 1.0
+
+
+def as_set(settings: Settings) -> IsEnabled:
+    """The environment alone: a flag service that may switch the feed off is another function like this one's answer."""
+    return lambda: settings.order_feed_enabled
+
+
+def run_driver(
+    settings: Settings, *, once: bool, metrics_port: int | None = None, is_enabled: IsEnabled | None = None
+) -> IngestReport:
+    """Drive until the end of the log (``once``) or until SIGTERM or SIGINT.
+
+    A feed that ``is_enabled`` switches off pauses after the batch at hand and goes on at its offset when switched on
+    again; with ``once`` the pause is the end.
+    """
     stop = threading.Event()
     restore = _stop_on_signals(stop)
     registry = CollectorRegistry()
@@ -64,12 +81,17 @@ def run_driver(settings: Settings, *, once: bool, metrics_port: int | None = Non
             ingest_engine(settings.db_dsn),
             KafkaLog(settings, "runtime"),
             "runtime",
+            is_enabled=is_enabled or as_set(settings),
             should_stop=stop.is_set,
             observer=metrics,
             sleep=lambda seconds: _sleep(stop, seconds),
         )
         try:
-            return ingestor.ingest(Limits(until_end=once))
+            report = ingestor.ingest(Limits(until_end=once))
+            while report.stopped_by == "paused" and not once:
+                stop.wait(_RESUME_S)
+                report.add(ingestor.ingest())
+            return report
         finally:
             ingestor.close()
     finally:
@@ -100,10 +122,22 @@ def _stop_on_signals(stop: threading.Event) -> Callable[[], None]:
     return restore
 
 
-def run_tick(settings: Settings, *, max_seconds: float = 20.0, max_rows: int = 100_000) -> IngestReport:
+def run_tick(
+    settings: Settings,
+    *,
+    max_seconds: float = 20.0,
+    max_rows: int = 100_000,
+    is_enabled: IsEnabled | None = None,
+) -> IngestReport:
     """One tick of a sensor, from a cold process: bounded in time and rows, with no batch half done."""
     started = time.monotonic()
-    ingestor = OrderFeedIngestor(settings, ingest_engine(settings.db_dsn), KafkaLog(settings, "sensor"), "sensor")
+    ingestor = OrderFeedIngestor(
+        settings,
+        ingest_engine(settings.db_dsn),
+        KafkaLog(settings, "sensor"),
+        "sensor",
+        is_enabled=is_enabled or as_set(settings),
+    )
     try:
         left = max(0.0, max_seconds - (time.monotonic() - started))
         return ingestor.ingest(Limits(seconds=left, rows=max_rows, until_end=True))

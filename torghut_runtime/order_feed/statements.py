@@ -18,6 +18,7 @@ from torghut_runtime.order_feed import arrays
 from torghut_runtime.order_feed.book import (
     FOLD_KINDS,
     IDENTITY_CONFLICT,
+    ILLEGAL_MOVE,
     UNKNOWN_TO_US,
     ClientRef,
     Link,
@@ -68,6 +69,8 @@ EVENT_COLUMNS: Final = (
     "submitted_ts_ns",
 )
 """Columns in the order of the fields of :class:`OrderEvent`."""
+NOT_RECEIVED: Final = "submit_not_received"
+"""Why the runtime gave an intent up that the broker never showed; an order that turns up later is adopted."""
 _ENCODER: Final = msgspec.json.Encoder()
 _FIELDS: Final = OrderEvent.__struct_fields__[: len(EVENT_COLUMNS)]
 
@@ -90,6 +93,7 @@ class StoredRow:
     alpaca_order_id: str | None
     symbol: str | None
     side: str | None
+    status: str
 
 
 def lock_head(cursor: Cursor) -> int:
@@ -199,7 +203,7 @@ def _columns(pairs: Collection[tuple[str, str]]) -> tuple[str, str]:
 
 
 _EXECUTIONS: Final = f"""
-SELECT id::text, alpaca_account_label, alpaca_order_id, client_order_id, symbol, side FROM executions
+SELECT id::text, alpaca_account_label, alpaca_order_id, client_order_id, symbol, side, status FROM executions
 WHERE id IN (
     {_looked_up("executions", "t.id", _ORDERS, "alpaca_order_id")}
     UNION ALL
@@ -219,13 +223,13 @@ def lock_executions(cursor: Cursor, refs: Iterable[OrderRef]) -> dict[OrderRef, 
             by_client.append((account, client))
     cursor.execute(_EXECUTIONS, _lookup(by_order, by_client))
     return {
-        (row[1], row[2], None if row[2] is not None else row[3]): StoredRow(row[0], row[2], row[4], row[5])
-        for row in cursor
+        (row[1], row[2], None if row[2] is not None else row[3]): StoredRow(row[0], row[2], *row[4:]) for row in cursor
     }
 
 
 _INTENTS: Final = f"""
-SELECT alpaca_account_label, client_order_id, id::text, trade_decision_id::text, strategy_id, intent_seq
+SELECT alpaca_account_label, client_order_id, id::text, trade_decision_id::text, strategy_id, intent_seq, state, reason,
+    alpaca_order_id
 FROM order_intents WHERE id IN (
     SELECT found.id FROM unnest({_CLIENTS}) k(account, id) CROSS JOIN LATERAL (SELECT t.id FROM order_intents t
         WHERE t.alpaca_account_label = k.account AND t.client_order_id = k.id OFFSET 0) found
@@ -265,24 +269,36 @@ def _intent_state(status: str) -> str:
     return "partially_filled" if RANKS.get(status) == RANKS["partially_filled"] else "accepted"
 
 
-ILLEGAL_MOVE: Final = "status_mismatch"
-_GIVEN_UP: Final = "submit_not_received"
-
-
-def move_intents(cursor: Cursor, staged: "Sequence[OrderRow]") -> None:
-    """Intents and decisions follow the newest order behind them."""
+def intent_moves(staged: "Sequence[OrderRow]") -> tuple[list[tuple[Link, Order]], set[OrderRef]]:
+    """Which intents follow which order, the newest behind each; and the orders that theirs must not follow."""
     behind: dict[str, tuple[Link, list[Order]]] = {}
+    was: dict[OrderRef, str | None] = {}
     for row in staged:
         if row.link is not None:
             behind.setdefault(row.link.intent_id, (row.link, []))[1].append(row.order)
-    if not behind:
-        return
-    newest_of = [(link, newest(orders)) for link, orders in behind.values()]
-    ended = _ended_unsent(cursor, [link.intent_id for link, _ in newest_of])
-    if ended:
-        _tell_illegal_moves(cursor, [(order, *ended[link.intent_id]) for link, order in newest_of
-                                     if link.intent_id in ended])  # fmt: skip
-    leading = [(link, order) for link, order in newest_of if link.intent_id not in ended]
+            was[row.order.ref] = row.was
+    moves, illegal = list[tuple[Link, Order]](), set[OrderRef]()
+    for link, orders in behind.values():
+        order = newest(orders)
+        if _is_legal(link, order, was[order.ref]):
+            moves.append((link, order))
+        else:
+            illegal.add(order.ref)
+    return moves, illegal
+
+
+def _is_legal(link: Link, order: Order, was: str | None) -> bool:
+    """Whether an intent may follow an order: not when the runtime ended it for good before any order was known.
+
+    What the fold itself wrote, it may write otherwise: an order's state depends on its events, not on their order.
+    """
+    if link.state not in TERMINAL or link.order_id is not None or link.reason == NOT_RECEIVED:
+        return True
+    return link.state == _intent_state(order.state.status) or (was is not None and link.state == _intent_state(was))
+
+
+def move_intents(cursor: Cursor, leading: Sequence[tuple[Link, Order]]) -> None:
+    """Intents and decisions follow the newest order behind them."""
     if not leading:
         return
     cursor.execute(
@@ -320,33 +336,6 @@ def _executed_at(state: OrderState) -> str | None:
     return instant_text(state.last_fill_ns) if state.status == "filled" else None
 
 
-def _ended_unsent(cursor: Cursor, intents: Sequence[str]) -> dict[str, tuple[str, str | None]]:
-    """State and reason of the intents that had ended without an order and were not given up: no order moves them."""
-    cursor.execute(
-        """
-        SELECT i.id::text, i.state, i.reason FROM order_intents i
-        WHERE i.id = ANY(%s::uuid[]) AND i.alpaca_order_id IS NULL
-            AND i.state IN ('rejected', 'canceled', 'expired') AND i.reason IS DISTINCT FROM %s
-        """,
-        (arrays.texts(intents), _GIVEN_UP),
-    )
-    return {row[0]: (row[1], row[2]) for row in cursor}
-
-
-def _tell_illegal_moves(cursor: Cursor, found: Sequence[tuple[Order, str, str | None]]) -> None:
-    rows = [
-        (
-            order.ref[0],
-            _discrepancy_key(order.ref[1], order.client_order_id),
-            order.state.symbol,
-            ILLEGAL_MOVE,
-            json.dumps({"intent_state": state, "reason": reason, "client_order_id": order.client_order_id}),
-        )
-        for order, state, reason in found
-    ]
-    _open(cursor, [[row[index] for row in rows] for index in range(5)])
-
-
 def refresh_costs(cursor: Cursor, executions: Sequence[str]) -> None:
     """Compute the cost analysis of these executions again."""
     cursor.execute(tca.REFRESH, (arrays.texts(executions),))
@@ -375,8 +364,8 @@ class Findings:
     """Account, key, symbol, kind and our view as JSON text."""
 
 
-def findings(staged: "Sequence[OrderRow]") -> Findings:
-    """The discrepancies that hold now for these orders."""
+def findings(staged: "Sequence[OrderRow]", illegal: Collection[OrderRef]) -> Findings:
+    """The discrepancies that hold now for these orders; ``illegal`` are those that their intents must not follow."""
     found = Findings(set(), [])
     for row in staged:
         order, state = row.order, row.order.state
@@ -385,6 +374,8 @@ def findings(staged: "Sequence[OrderRow]") -> Findings:
         found.touched.add((account, key))
         found.touched.update((account, _discrepancy_key(None, client)) for client in order.absorbed)
         kinds = order.discrepancies if row.link is not None else order.discrepancies | {UNKNOWN_TO_US}
+        if order.ref in illegal:
+            kinds = kinds | {ILLEGAL_MOVE}
         if kinds:
             ours = _ENCODER.encode(
                 {

@@ -94,6 +94,11 @@ class TradeStream:
         self._thread.start()
         self._ready.wait()
 
+    @property
+    def is_alive(self) -> bool:
+        """Whether it connects or is connected; once started only a defect ends it before :meth:`stop`."""
+        return self._thread.is_alive()
+
     def stop(self) -> None:
         """Close the connection and end."""
         if self._loop is not None and self._stop is not None:

@@ -27,7 +27,9 @@ class Journal(Protocol):
     """Where decisions and intents are kept; each call is one small transaction."""
 
     def commit(self, decision: Decision, intent: Intent) -> bool:
-        """Write an intent, and its decision with the first one; False when the key is known: nothing was written.
+        """Write an intent, with the first one its decision and the recorded step behind it.
+
+        False when the key is known: nothing was written.
 
         Raises:
             StoreUnavailableError: nothing was written, and nothing may be sent.

@@ -9,12 +9,15 @@ import hashlib
 import json
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import ROUND_HALF_UP, Decimal
-from typing import Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from torghut_runtime.risk.limits import Side
+
+if TYPE_CHECKING:
+    from torghut_runtime.orders.step_record import StepRecord
 
 OrderType = Literal["market", "limit"]
 TimeInForce = Literal["day", "gtc", "opg"]
@@ -37,6 +40,11 @@ def client_order_id(account_label: str, strategy_id: str, symbol: str, bar_ts: d
     text = json.dumps(parts, separators=(",", ":"), ensure_ascii=False)
     digest = hashlib.sha256(text.encode()).digest()[:_KEY_BYTES]
     return f"{_KEY_VERSION}-{base64.b32encode(digest).decode().rstrip('=').lower()}"
+
+
+def trace_of(decision_hash: str) -> str:
+    """What ties a decision's step, intents, orders, fills and log lines together."""
+    return decision_hash.removeprefix(f"{_KEY_VERSION}-")[:32]
 
 
 def record_id(key: str) -> uuid.UUID:
@@ -93,6 +101,8 @@ class Decision:
     rationale: str
     detail: Mapping[str, Any]
     """``decision_json``: plain values."""
+    step: "StepRecord | None" = field(default=None, compare=False, repr=False)
+    """The recorded step that it follows from; written with its first intent."""
 
     @property
     def id(self) -> uuid.UUID:
@@ -102,7 +112,7 @@ class Decision:
     @property
     def trace_id(self) -> str:
         """What ties intent, orders, fills and log lines to it."""
-        return self.decision_hash.removeprefix(f"{_KEY_VERSION}-")[:32]
+        return trace_of(self.decision_hash)
 
 
 @dataclass(frozen=True, slots=True)

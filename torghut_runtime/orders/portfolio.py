@@ -114,12 +114,17 @@ class Portfolio:
         self._changed: dict[Slot, None] = {}
         self._of_order: dict[str, tuple[Slot, tuple[BookedFill, ...]]] = {}
         self._reservations: dict[str, Reservation] = {}
+        self.version = 0
+        """Grows with every change of a position, a reservation or a mark."""
+        self._totals: tuple[int, Decimal, Decimal, Decimal] | None = None
+        """Version, and at it the value of all positions, gross and net."""
 
     # Orders -----------------------------------------------------------------------------------------------------------
 
     def reserve(self, intent: Intent) -> None:
         """Hold back what an order may need; before it is sent."""
         slot = (intent.strategy_id, intent.terms.symbol)
+        self.version += 1
         self._reservations[intent.client_order_id] = Reservation(
             slot, intent.signed_qty, intent.worst_price, intent.is_exit
         )
@@ -133,6 +138,7 @@ class Portfolio:
         held = self.symbol_qty(state.symbol)
         reduces = left * held < 0 and abs(left) <= abs(held)
         self._reservations[order] = Reservation((UNATTRIBUTED, state.symbol), left, price, reduces)
+        self.version += 1
 
     def is_reserved(self, client_order_id: str) -> bool:
         """Whether anything is held back for an order."""
@@ -145,10 +151,12 @@ class Portfolio:
 
     def release(self, client_order_id: str) -> None:
         """Give back what is held for an order that has ended or never came to be."""
+        self.version += 1
         self._reservations.pop(client_order_id, None)
 
     def update(self, order: str, client_order_id: str | None, strategy_id: str, state: OrderState) -> None:
         """Take the folded state of an order: its fills become position, what is left of it stays reserved."""
+        self.version += 1
         if state.symbol is not None:
             self._book(order, (strategy_id, state.symbol), tuple(_booked(order, state)))
         held = None if client_order_id is None else self._reservations.get(client_order_id)
@@ -203,14 +211,9 @@ class Portfolio:
         self.cash -= entry.signed_qty * entry.price
         self._replay(slot)
 
-    def rebase_cash(self, cash: Decimal) -> None:
-        """Take the broker's word on the cash: fees, dividends, transfers."""
-        self.opening_cash += cash - self.cash
-        self.cash = cash
-
     # Forgetting -------------------------------------------------------------------------------------------------------
 
-    def forget(self, order: str) -> None:
+    def settle(self, order: str) -> None:
         """An order has ended long ago: its fills become part of what the replay begins from."""
         known = self._of_order.pop(order, None)
         self._recalled.discard(order)
@@ -239,6 +242,7 @@ class Portfolio:
         return [(slot, replace(self._positions[slot])) for slot in changed]
 
     def _moved(self, slot: Slot) -> None:
+        self.version += 1
         position = self._positions[slot]
         self._changed[slot] = None
         if position.qty:
@@ -246,10 +250,18 @@ class Portfolio:
         else:
             self._held.pop(slot, None)
 
+    # Money ------------------------------------------------------------------------------------------------------------
+
+    def transfer(self, amount: Decimal) -> None:
+        """Cash was put in, or taken out (negative)."""
+        self.opening_cash += amount
+        self.cash += amount
+
     # Bars -------------------------------------------------------------------------------------------------------------
 
     def mark(self, symbol: str, price: Decimal) -> None:
         """Value a symbol at its newest price."""
+        self.version += 1
         self.marks[symbol] = price
 
     def bar_passed(self, slot: Slot) -> None:
@@ -263,6 +275,22 @@ class Portfolio:
     def position(self, slot: Slot) -> Position:
         """The position of a strategy in a symbol."""
         return self._positions.setdefault(slot, Position())
+
+    def held_since(self, slot: Slot) -> int | None:
+        """When the position of a slot was opened or turned round (nanoseconds); None where there is none."""
+        if slot not in self._held:
+            return None
+        qty, since = ZERO, 0
+        for fill in self._fills.get(slot, ()):
+            before, qty = qty, qty + fill.signed_qty
+            if before == 0 or before * qty < 0:
+                since = fill.time_ns
+        return since
+
+    def align_cash(self, cash: Decimal) -> None:
+        """The account holds this much: fees, transfers and what was there before us are not in our fills."""
+        self.opening_cash += cash - self.cash
+        self.cash = cash
 
     def positions(self) -> Iterator[tuple[Slot, Position]]:
         """Everything that is held, by strategy and symbol."""
@@ -287,19 +315,26 @@ class Portfolio:
     @property
     def equity(self) -> Decimal:
         """Cash and positions at their marks."""
-        return self.cash + sum((self._value(slot, held.qty) for slot, held in self._held.items()), ZERO)
+        return self.cash + self._summed()[0]
 
     @property
     def gross(self) -> Decimal:
         """Absolute value of every strategy's position, and what open entries may add."""
-        held = (abs(self._value(slot, position.qty)) for slot, position in self._held.items())
-        return sum(held, ZERO) + sum((each.notional for each in self._reservations.values()), ZERO)
+        return self._summed()[1]
 
     @property
     def net(self) -> Decimal:
         """Signed value of all positions and open entries."""
-        held = (self._value(slot, position.qty) for slot, position in self._held.items())
-        return sum(held, ZERO) + sum((_signed(each) for each in self._reservations.values()), ZERO)
+        return self._summed()[2]
+
+    def _summed(self) -> tuple[Decimal, Decimal, Decimal]:
+        if self._totals is None or self._totals[0] != self.version:
+            held = [self._value(slot, position.qty) for slot, position in self._held.items()]
+            waiting = self._reservations.values()
+            value = sum(held, ZERO)
+            gross = sum(map(abs, held), ZERO) + sum((each.notional for each in waiting), ZERO)
+            self._totals = (self.version, value, gross, value + sum(map(_signed, waiting), ZERO))
+        return self._totals[1:]
 
     def symbol_net(self, symbol: str) -> Decimal:
         """Signed value of positions and open entries in a symbol."""

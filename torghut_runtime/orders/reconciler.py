@@ -311,12 +311,12 @@ class Reconciler:
         off = cash - self._portfolio.cash
         if not self._cash_known:
             self._cash_known = True
-            self._portfolio.rebase_cash(cash)
+            self._portfolio.align_cash(cash)
             return ZERO
         steady, self._cash_off = off == self._cash_off, off
         if not off or not steady:
             return ZERO
-        self._portfolio.rebase_cash(cash)
+        self._portfolio.align_cash(cash)
         self._cash_off = None
         return off
 
@@ -400,9 +400,10 @@ class Reconciler:
                 split[slot[1]] = entry.factor
         for symbol, factor in split.items():
             # Prices from before the split move with it; a frozen symbol takes no new ones.
-            for prices in (self._portfolio.marks, self._prices):
-                if symbol in self.frozen and symbol in prices:
-                    prices[symbol] /= factor
+            if symbol in self.frozen and symbol in self._portfolio.marks:
+                self._portfolio.mark(symbol, self._portfolio.marks[symbol] / factor)
+            if symbol in self.frozen and symbol in self._prices:
+                self._prices[symbol] /= factor
         stored = {each.symbol: each for each in self._store.freezes()}
         for each in stored.values():
             self.frozen.freeze(each)

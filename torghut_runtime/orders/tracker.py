@@ -157,10 +157,16 @@ class OrderTracker:
         self._intents.pop(key, None)
         if order is not None:
             del self._orders[order_id]
-            self._book.forget(self._account_label, order_id)
-            self.portfolio.forget(order_id)
+            self._book.forget((self._account_label, order_id, None))
+            self.portfolio.settle(order_id)
         self._by_client_id.pop(key, None)
         return True
+
+    def drop(self, order: TrackedOrder) -> None:
+        """Keep nothing of an order that has ended and of which no event comes any more; what it traded stays booked."""
+        key = order.order_id if order.intent is None else order.intent.client_order_id
+        self._over.pop(key, None)
+        self._forget(key)
 
     def _remember(self, order_id: str, client_id: str | None) -> None:
         """Take up again what is stored of an order that is not known here; nothing for one of our newest intents."""

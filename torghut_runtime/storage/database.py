@@ -51,6 +51,12 @@ def create_engine(dsn: str) -> sa.Engine:
     return engine
 
 
+def reading_engine(dsn: str) -> sa.Engine:
+    """An engine whose sessions give up within two seconds."""
+    limits = {"options": "-c statement_timeout=2s -c lock_timeout=2s", "connect_timeout": "2"}
+    return create_engine(database_url(dsn).update_query_dict(limits).render_as_string(hide_password=False))
+
+
 @contextmanager
 def connect(engine: sa.Engine) -> Generator[sa.Connection]:
     """An open connection; what was not committed is committed at the end, or rolled back when the block raises.

@@ -66,8 +66,6 @@ def write_findings(
                 table.c.kind.in_(kinds),
                 table.c.resolved_at.is_(None),
                 table.c.id.not_in(kept),
-                # Intents that an order did not move are the fold's to tell: no pass sees them.
-                sa.func.coalesce(table.c.ours["intent_state"].astext, "") == "",
             )
             .values(resolved_at=now, resolution=GONE, updated_at=now)
         )

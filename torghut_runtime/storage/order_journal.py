@@ -21,6 +21,7 @@ from torghut_runtime.order_feed.session import ingest_engine
 from torghut_runtime.orders.journal import DecisionStatus, IntentState, RefusedContentError, StoredIntent
 from torghut_runtime.orders.model import Decision, Intent, OrderTerms
 from torghut_runtime.storage.database import transaction
+from torghut_runtime.storage.decision_inputs import insert_step
 from torghut_runtime.storage.lease import Lease, check_token
 from torghut_runtime.storage.order_tables import execution_order_events, order_intents, trade_decisions
 
@@ -45,7 +46,7 @@ class PostgresJournal:
             self._connection = None
 
     def commit(self, decision: Decision, intent: Intent) -> bool:
-        """Write an intent, and its decision with the first one; False when the key is known.
+        """Write an intent, with the first one its decision and recorded step; False when the key is known.
 
         Raises:
             StoreUnavailableError: the database does not answer; nothing was written.
@@ -53,7 +54,8 @@ class PostgresJournal:
         """
         with self._transaction() as connection:
             check_token(connection, self._lease)
-            self._insert_decision(connection, decision, "planned")
+            if self._insert_decision(connection, decision, "planned") and decision.step is not None:
+                insert_step(connection, decision.step)
             statement = insert(order_intents).values(**self._intent_row(decision, intent))
             return _written(connection, statement.on_conflict_do_nothing().returning(order_intents.c.id))
 

@@ -78,7 +78,7 @@ def change_trading_state(
         account_label: whose state.
         change: what becomes of the state that is stored.
         actor: who wants it.
-        fencing_token: of the lease, None for a process that holds none: the stored one stays.
+        fencing_token: of the lease, None for a process that holds none: a larger one that is stored stays.
         detail: what was measured, for the incident.
     """
     with transaction(connection):
@@ -87,7 +87,7 @@ def change_trading_state(
         after = change(before)
         if row is not None and after.latches == before.latches:
             return Saved(row, None)
-        token = (0 if row is None else row.fencing_token) if fencing_token is None else fencing_token
+        token = max(0 if row is None else row.fencing_token, fencing_token or 0)
         new = [latch for latch in after.latches if latch not in before.latches]
         seq = _save(
             connection,

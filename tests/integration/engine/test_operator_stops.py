@@ -7,6 +7,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 from order_cases import ACCOUNT
 from simulator_fixtures import control, simulator, start_simulator, step
 from stop_world import NOWHERE, StopWorld, until
@@ -16,6 +17,8 @@ from torghut_runtime.broker.simulator.server.launch import RunningSimulator
 from torghut_runtime.engine.surface import OperationRefusedError, UnknownStrategyError
 from torghut_runtime.errors import StoreUnavailableError
 from torghut_runtime.orders.firewall import BlockedError
+from torghut_runtime.storage.database import connect, create_engine
+from torghut_runtime.storage.lease import acquire, release
 
 __all__ = ["simulator", "start_simulator"]
 
@@ -139,26 +142,25 @@ def test_without_database_a_halt_holds_at_once_and_is_not_durable(
     begin: Begin, simulator: RunningSimulator, database_dsn: str
 ) -> None:
     world = begin(database=NOWHERE)
-    world.firewall.submit(payload("k1"), is_exit=False)
+    with pytest.raises(BlockedError, match="state_halted"):
+        world.firewall.submit(payload("k0"), is_exit=True)
+    begin(leads=False, holder="another").restored().firewall.submit(payload("k1"), is_exit=False)
     operation = world.desk.halt("ada", "stop")
     assert (operation.state_after, operation.durable, operation.ledger_seq) == ("HALTED", False, None)
     assert world.open_orders() == []
     assert world.stance.gate().state == "HALTED"
-    refusal = pytest.raises(StoreUnavailableError, world.desk.resume, "ada", "go on", ["operator_halt"])
-    assert refusal
+    with pytest.raises(StoreUnavailableError):
+        world.desk.resume("ada", "go on", ["operator_halt"])
     assert world.stance.trading_state.state == "HALTED"
 
 
 def test_a_change_made_while_the_database_was_away_is_written_when_it_is_back(begin: Begin) -> None:
     world = begin().restored()
     real = world.stops.keeper._engine
-    from torghut_runtime.storage.database import create_engine
 
     world.stops.keeper._engine = create_engine(NOWHERE)
-    cut = (
-        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() "
-        "AND pid <> pg_backend_pid()"
-    )
+    cut = """SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+        WHERE datname = current_database() AND pid <> pg_backend_pid()"""
     world.rows(cut)
     until(lambda: not world.stops.keeper.available)
     assert not world.desk.halt("ada", "stop").durable
@@ -186,7 +188,6 @@ def test_orders_that_are_open_when_a_halted_process_starts_are_cancelled(begin: 
     first = begin().restored()
     first.desk.halt("ada", "stop")
     first.close()
-    first.reader._client._session.post  # noqa: B018 - the session is still usable: somebody else orders
     control(
         first.simulator,
         foreign_order={
@@ -206,9 +207,6 @@ def test_orders_that_are_open_when_a_halted_process_starts_are_cancelled(begin: 
 @pytest.mark.parametrize("state", ["SLEEPING", "HALTED", "REDUCING"])
 def test_a_stored_state_that_nobody_can_explain_halts(begin: Begin, world: StopWorld, state: str) -> None:
     world.close()
-    import sqlalchemy as sa
-
-    from torghut_runtime.storage.database import connect
 
     with connect(world.engine) as connection:
         connection.execute(
@@ -230,7 +228,7 @@ def test_the_leader_sees_a_halt_that_a_standby_has_stored(world: StopWorld, begi
     assert world.reader.open_orders() == []
     until(lambda: world.stance.gate().state == "HALTED")
     assert world.place().reason == "kill_switch_enabled"
-    assert [code for code in world.stance.trading_state.codes] == ["operator_halt"]
+    assert list(world.stance.trading_state.codes) == ["operator_halt"]
     assert [row.actor for row in world.rows("SELECT actor FROM trading_state")] == ["bob"]
 
 
@@ -260,8 +258,6 @@ def test_on_a_standby_resume_and_flatten_are_refused(begin: Begin) -> None:
 
 
 def test_a_process_whose_lease_was_taken_cannot_resume(begin: Begin, world: StopWorld) -> None:
-    from torghut_runtime.storage.database import connect
-    from torghut_runtime.storage.lease import acquire, release
 
     world.desk.halt("ada", "stop")
     assert world.lease is not None
@@ -439,7 +435,13 @@ def test_what_the_broker_holds_and_nobody_bought_is_closed_too(holding: StopWorl
 def test_a_frozen_strategy_loses_its_orders_and_a_reduced_one_its_entries(
     holding: StopWorld, simulator: RunningSimulator
 ) -> None:
-    exits = {"side": "sell", "qty": 2, "order_type": "limit", "limit_price": Decimal(900), "is_exit": True}
+    exits: dict[str, Any] = {
+        "side": "sell",
+        "qty": 2,
+        "order_type": "limit",
+        "limit_price": Decimal(900),
+        "is_exit": True,
+    }
     for strategy in ("s1", "s2"):
         holding.place(strategy=strategy, **exits)
     operation = holding.desk.disable_strategy("ada", "odd", "s1", "freeze")

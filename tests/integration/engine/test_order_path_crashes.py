@@ -71,6 +71,8 @@ def test_a_kill_at_a_labelled_point_leaves_one_order_or_none(
         restarted(database_dsn, simulator)
         check_agreement(engine, simulator)
         at_broker(simulator)
+    recorded = rows(engine, "SELECT trace_id, count(*) AS times FROM decision_inputs GROUP BY 1")
+    assert {row.times for row in recorded} == {1}
 
 
 @pytest.mark.full

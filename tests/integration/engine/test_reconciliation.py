@@ -128,7 +128,7 @@ def test_an_order_of_an_intent_that_was_never_to_be_sent_is_told_and_moves_nothi
     simulator.call(lambda broker: broker.submit(order.terms.payload(order.client_order_id)))
     path.compare()
     assert rows(engine, "SELECT state, reason FROM order_intents") == [("expired", "queue_expired")]
-    assert ("status_mismatch", "AAPL", 1, None) in discrepancies(engine)
+    assert ("illegal_intent_move", "AAPL", 1, None) in discrepancies(engine)
 
 
 def test_what_the_broker_takes_back_is_a_mismatch_until_it_agrees(

@@ -3,6 +3,7 @@
 import json
 import random
 from decimal import Decimal
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ import pytest
 import sqlalchemy as sa
 from feed_database import counters, execution, ingest, intend, rows, stored_state
 from order_messages import DAY_NS, History, envelope, history, payload, rfc3339
+
+from torghut_runtime.order_feed.session import ingest_engine
 
 DERIVED = Path(__file__).parents[2] / "fixtures" / "alpaca_trade_updates_derived.jsonl"
 
@@ -316,3 +319,69 @@ def test_statements_per_batch_do_not_grow_with_its_rows(connection: sa.Connectio
         sent.append(Counting.sent)
     assert sent[0] == sent[1]
     assert sent[0] <= 30
+
+
+@pytest.mark.parametrize("ended", ["rejected", "canceled", "expired"])
+def test_an_intent_that_the_runtime_ended_for_good_follows_no_order(connection: sa.Connection, ended: str) -> None:
+    """An illegal move is a discrepancy and is not applied; the order itself is kept, and linked."""
+    decision, intent = intend(connection, state=ended)
+    ingest(connection, [envelope(payload("new"))])
+    ingest(connection, [envelope(payload("partial_fill", execution_id="f", price="1", qty="1"))], start=1)
+    assert rows(connection, "SELECT state, alpaca_order_id FROM order_intents") == [(ended, None)]
+    assert rows(connection, "SELECT status FROM trade_decisions") == [("planned",)]
+    row = execution(connection, "order-1")
+    assert (row.intent_id, row.trade_decision_id) == (intent, decision)
+    open_kinds = "SELECT kind FROM reconcile_discrepancies WHERE resolved_at IS NULL"
+    assert rows(connection, open_kinds) == [("illegal_intent_move",)]
+    order = {"status": ended}
+    ingest(connection, [envelope(payload(ended, timestamp=rfc3339(DAY_NS + 9), order=order))], start=2)
+    assert rows(connection, "SELECT state, alpaca_order_id FROM order_intents") == [(ended, "order-1")]
+    assert rows(connection, open_kinds) == []
+
+
+def test_an_intent_that_was_given_up_as_not_received_is_adopted(connection: sa.Connection) -> None:
+    intend(connection, state="rejected")
+    connection.execute(sa.text("UPDATE order_intents SET reason = 'submit_not_received'"))
+    connection.commit()
+    ingest(connection, [envelope(payload("new"))])
+    assert rows(connection, "SELECT state, alpaca_order_id FROM order_intents") == [("accepted", "order-1")]
+    assert rows(connection, "SELECT kind FROM reconcile_discrepancies") == []
+
+
+def test_what_the_fold_made_of_an_intent_it_may_make_otherwise(connection: sa.Connection) -> None:
+    """Events with only the client's id end an intent before any broker's id is known; a late fill still counts."""
+    intend(connection)
+    alone = payload("canceled", order={"id": None, "status": "canceled"})
+    fill = payload("fill", execution_id="f", price="1", qty="3", order={"filled_qty": "3", "status": "filled"})
+    ingest(connection, [envelope(alone), envelope(fill)], size=1)
+    assert rows(connection, "SELECT state, alpaca_order_id FROM order_intents") == [("filled", "order-1")]
+    assert rows(connection, "SELECT kind FROM reconcile_discrepancies WHERE resolved_at IS NULL") == []
+
+
+def test_new_orders_cost_the_same_reads_however_many_are_stored(database_dsn: str) -> None:
+    """Tables that grow from nothing have no statistics; no plan may read through them because of that."""
+    engine = ingest_engine(database_dsn)
+    batch, batches, sizes = 100, 12, list[int]()
+    for number in range(batches):
+        values = [
+            envelope(payload("new", order={"id": f"o{number}-{each}", "client_order_id": f"c{number}-{each}"}))
+            for each in range(batch)
+        ]
+        with engine.connect() as connection:  # statistics of a session are complete when it has ended
+            for _ in range(6):  # from the sixth time on a statement has the plan that stays
+                ingest(connection, values[:1], start=10_000 + 100 * number)
+            ingest(connection, values, start=number * batch)
+        with engine.connect() as connection:
+            sizes.append(_entries_read(connection))
+    grown = [later - before for before, later in pairwise(sizes)]
+    assert max(grown) <= 40 * batch
+
+
+def _entries_read(connection: sa.Connection) -> int:
+    (row,) = rows(
+        connection,
+        "SELECT coalesce(sum(i.idx_tup_read), 0)::bigint + (SELECT sum(seq_tup_read)::bigint FROM pg_stat_user_tables"
+        " WHERE relname IN ('executions', 'execution_order_events', 'reconcile_discrepancies', 'order_fills',"
+        " 'execution_tca_metrics')) FROM pg_stat_user_indexes i",
+    )
+    return int(row[0])

@@ -375,3 +375,47 @@ def test_state_after_kills_equals_state_without(
         consume(dsn, topic, batch=1000)
         assert stored_state(other) == stored_state(connection)
         assert counters(other) == counters(connection)
+
+
+@pytest.mark.parametrize("stop", ["rows", "asked"])
+def test_records_read_ahead_are_read_again_after_a_stop(
+    database_dsn: str, connection: sa.Connection, stop: str
+) -> None:
+    """Behind a full batch the next one is read while it is stored; a stop between them must not skip it."""
+    topic = MemoryTopic()
+    topic.append(*histories(17, 8))
+    stops = iter([False, stop == "asked", False])
+    made = driver(database_dsn, topic, batch=5, should_stop=lambda: next(stops, False))
+    first = made.ingest(Limits(rows=5 if stop == "rows" else None, until_end=True))
+    assert (first.stopped_by, first.messages) == (stop, 5)
+    assert made.ingest(END).messages == topic.end() - 5
+    made.close()
+    assert_complete(connection, topic, topic.end())
+
+
+def test_records_read_ahead_of_a_driver_that_was_overtaken_are_given_up(
+    database_dsn: str, connection: sa.Connection
+) -> None:
+    topic = MemoryTopic()
+    topic.append(*histories(19, 8))
+    overtaking = iter([True])
+
+    def overtake(label: str) -> None:
+        if label == "after commit" and next(overtaking, False):
+            consume(database_dsn, topic, name="two", limits=Limits(rows=7), batch=7)
+
+    report = consume(database_dsn, topic, batch=5, passes=overtake)
+    assert report.messages == topic.end() - 7
+    assert_complete(connection, topic, topic.end())
+
+
+def test_poison_in_a_batch_that_was_read_ahead_leaves_its_neighbours(
+    database_dsn: str, connection: sa.Connection
+) -> None:
+    topic = MemoryTopic()
+    values: list[bytes | None] = [*histories(23, 8)]
+    values[7] = b"{"
+    topic.append(*values)
+    consume(database_dsn, topic, batch=5)
+    assert_complete(connection, topic, topic.end())
+    assert counters(connection)["missing_fields"] == 1

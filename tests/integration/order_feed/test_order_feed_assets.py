@@ -221,8 +221,12 @@ def test_documents_are_the_same_bytes_over_the_same_rows(
                 },
             )
         assert run.success
-        assert all(each.passed for each in run.get_asset_check_evaluations())
-        assert {each.check_name for each in run.get_asset_check_evaluations()} == {
+        checks = {each.check_name: each for each in run.get_asset_check_evaluations()}
+        unrecorded = checks.pop("decisions_repeated")
+        assert (unrecorded.passed, unrecorded.severity) == (False, dg.AssetCheckSeverity.WARN)
+        assert unrecorded.description == "missing: no step is recorded"
+        assert all(each.passed for each in checks.values())
+        assert set(checks) == {
             "accounting_identity",
             "event_seq_gap_free",
             "fills_match_orders",
@@ -271,6 +275,7 @@ def test_damage_is_told_by_the_checks(database_dsn: str, connection: sa.Connecti
     found = {each.check_name: (each.passed, each.severity) for each in run.get_asset_check_evaluations()}
     error = (False, dg.AssetCheckSeverity.ERROR)
     assert found == {
+        "decisions_repeated": (False, dg.AssetCheckSeverity.WARN),
         "accounting_identity": error,
         "event_seq_gap_free": error,
         "fills_match_orders": error,
@@ -290,7 +295,7 @@ def test_checks_of_a_database_that_is_down_fail_and_say_so() -> None:
         run = job.execute_in_process(instance=instance)
     found = run.get_asset_check_evaluations()
     assert {each.passed for each in found} == {False}
-    assert len(found) == 4
+    assert len(found) == 5
     assert all("127.0.0.1:1" in (each.description or "") for each in found)
 
 
@@ -303,7 +308,8 @@ def test_facts_of_a_strategy_are_weighted_over_thirty_days(connection: sa.Connec
     assert costs.slippage_bps == pytest.approx((404 * 100 + 99 * 100) / (404 + 99 + 200))
     assert costs.shortfall_notional == pytest.approx((4 + 1 + 0) / 3)
     assert costs.churn_ratio == pytest.approx(1 / 7)
-    assert execution_facts(connection, "s1", datetime(2025, 12, 20, tzinfo=UTC))[1] is None
+    idle, costs = execution_facts(connection, "s1", datetime(2025, 12, 20, tzinfo=UTC))
+    assert (idle.count, costs) == (0, None)
     assert execution_facts(connection, "none", datetime(2025, 10, 20, tzinfo=UTC))[0].count == 0
 
 

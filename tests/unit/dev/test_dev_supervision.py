@@ -13,16 +13,17 @@ import pytest
 from dagster_dev import alive, wait_for
 from postgres import free_port
 
-from torghut_assets import dev
+from torghut_assets import dev_parts
 from torghut_assets.cli import cli
 from torghut_assets.dev import (
+    Where,
     check_dagster_database,
     check_port,
     dagster_url,
     prepare_dagster_home,
     run_dev,
-    stop_group,
 )
+from torghut_assets.dev_parts import stop_group
 from torghut_assets.shipped_files import shipped
 from torghut_runtime.command_line import run
 from torghut_runtime.errors import InputError, StoreUnavailableError
@@ -132,7 +133,7 @@ def replace_dagster(monkeypatch: pytest.MonkeyPatch, program: str) -> None:
             return real(command, **options)  # type: ignore[call-overload]
         return real([sys.executable, "-c", program], **options)  # type: ignore[call-overload]
 
-    monkeypatch.setattr(dev.subprocess, "Popen", popen)
+    monkeypatch.setattr(dev_parts.subprocess, "Popen", popen)
 
 
 def test_the_processes_are_told_where_everything_is_and_a_wish_ends_them(
@@ -151,7 +152,7 @@ def test_the_processes_are_told_where_everything_is_and_a_wish_ends_them(
         if "TELEMETRY" in line:
             wish.set()
 
-    assert run_dev(settings(), project=project, port=free_port(), say=say, stopping=wish) == 0
+    assert run_dev(settings(), Where(project, port=free_port()), say=say, stopping=wish) == 0
     assert f"dagster    | DB_DSN {database_dsn}" in said
     assert f"dagster    | DAGSTER_HOME {project / 'home' / 'dagster'}" in said
     assert f"dagster    | TORGHUT_PROJECT {project}" in said
@@ -163,7 +164,7 @@ def test_the_processes_are_told_where_everything_is_and_a_wish_ends_them(
 def test_dagster_that_ends_by_itself_is_a_failure(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     replace_dagster(monkeypatch, "print('broken'); raise SystemExit(3)")
     said: list[str] = []
-    assert run_dev(settings(), project=project, port=free_port(), say=said.append) == 1
+    assert run_dev(settings(), Where(project, port=free_port()), say=said.append) == 1
     assert "dagster    | broken" in said
     assert said[-1] == "torghut    | Dagster ended by itself with 3; its last lines say why"
 
@@ -184,8 +185,8 @@ def test_the_web_server_is_announced_once_it_answers(project: Path, monkeypatch:
         if "ready: http" in line:
             wish.set()
 
-    assert run_dev(settings(), project=project, port=port, say=say, stopping=wish) == 0
+    assert run_dev(settings(), Where(project, port=port), say=say, stopping=wish) == 0
     wait_for(lambda: "torghut    | stopped" in said, 10)
     assert [line for line in said if "ready: http" in line] == [
-        f"torghut    | ready: http://127.0.0.1:{port} (Ctrl-C stops everything)"
+        f"torghut    | ready: http://127.0.0.1:{port} (dagster)"
     ]

@@ -29,6 +29,13 @@ class OrderBook:
         if not order.is_open:
             self._open.get(order.terms.symbol, {}).pop(order.id, None)
 
+    def forget(self, order_id: str) -> None:
+        """Drop an order that came to its end; its ids are unknown from then on."""
+        order = self._orders.get(order_id)
+        if order is not None and not order.is_open:
+            del self._orders[order_id]
+            self._by_client_id.pop(order.client_order_id, None)
+
     def get(self, order_id: str) -> Order | None:
         """By the broker's id."""
         return self._orders.get(order_id)

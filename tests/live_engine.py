@@ -1,0 +1,141 @@
+"""A running engine for tests: real PostgreSQL, the simulator over HTTP and websockets, time moved step by step.
+
+``engines`` starts engines and stops them when the test ends; a :class:`Desk` is one simulator with its database.
+"""
+
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+import sqlalchemy as sa
+import yaml
+from alpaca_streams import until
+from engine_world import Timed, minute_tape, settings_of
+from feed_settings import feed_settings
+from simulator_fixtures import LOCKSTEP
+
+from torghut_runtime.broker.simulator.engine import SimulatedBroker
+from torghut_runtime.broker.simulator.server.launch import RunningSimulator, running_simulator
+from torghut_runtime.broker.simulator.tape import Tape
+from torghut_runtime.engine.engine import Engine, EngineOptions
+from torghut_runtime.storage.database import connect, create_engine
+from torghut_runtime.strategies.registry import default_registry
+
+REGISTRY = default_registry().extended(Timed)
+TRADES = {
+    "ENABLED": "true",
+    "KILL_SWITCH_ENABLED": "false",
+    "EXECUTION_PREFER_LIMIT": "false",
+    "RECONCILE_MS": "100",
+    "POLL_MS": "100",
+    "STRATEGY_RELOAD_SECONDS": "1",
+}
+
+
+@dataclass
+class Desk:
+    """One simulator in lockstep, one database, one catalog."""
+
+    simulator: RunningSimulator
+    dsn: str
+    catalog: Path
+    stack: ExitStack
+    steps: int = 0
+    settings: dict[str, Any] = field(default_factory=dict)
+
+    def write(self, *entries: Mapping[str, Any]) -> None:
+        """The catalog's file."""
+        self.catalog.write_text(yaml.safe_dump([dict(entry) for entry in entries]))
+
+    def engine(self, options: EngineOptions | None = None, *, dsn: str | None = None, **environment: str) -> Engine:
+        """A started engine."""
+        named = {"SIMULATOR_URL": self.simulator.url, "STRATEGY_CONFIG_PATH": str(self.catalog), **TRADES}
+        settings = feed_settings(given_dsn=dsn or self.dsn, **self.settings)
+        engine = Engine(settings, settings_of(**{**named, **environment}), options or EngineOptions(registry=REGISTRY))
+        self.stack.callback(engine.stop)
+        engine.start()
+        return engine
+
+    def ready(self, engine: Engine) -> Engine:
+        """Wait until it trades, with the broker's picture."""
+        until(lambda: bool(engine.status()["running"]) and not engine.unready_reasons)
+        return engine
+
+    def step(self, engine: Engine, minutes: int = 1, symbols: int = 1) -> None:
+        """Let minutes pass; every bar is judged, and what the broker did about it is known."""
+        for _ in range(minutes):
+            before = engine.status()["metrics"]["bar_batches_taken"]
+            answer = requests.post(f"{self.simulator.url}/sim/step", json={"events": symbols}, timeout=60)
+            answer.raise_for_status()
+            until(lambda before=before: engine.status()["metrics"]["bar_batches_taken"] >= before + symbols)
+            self.agrees(engine)
+
+    def agrees(self, engine: Engine) -> None:
+        """Wait until the engine's positions are the broker's."""
+        until(lambda: held(engine) == self.held())
+
+    def held(self) -> dict[str, Decimal]:
+        """Shares at the broker."""
+        documents = requests.get(f"{self.simulator.url}/v2/positions", headers=KEYS, timeout=60).json()
+        return {each["symbol"]: Decimal(each["qty"]) for each in documents}
+
+    def orders(self) -> list[dict[str, Any]]:
+        """Orders at the broker, oldest first."""
+        query = {"status": "all", "limit": "500", "direction": "asc"}
+        return requests.get(f"{self.simulator.url}/v2/orders", query, headers=KEYS, timeout=60).json()
+
+    def rows(self, statement: str) -> Sequence[Any]:
+        """Rows of the database."""
+        with connect(create_engine(self.dsn)) as connection:
+            return connection.execute(sa.text(statement)).all()
+
+
+KEYS = {"APCA-API-KEY-ID": "simulator", "APCA-API-SECRET-KEY": "simulator"}
+
+
+def held(engine: Engine) -> dict[str, Decimal]:
+    """Shares as the engine sees them."""
+    items = engine.positions()["items"]
+    return {each["symbol"]: Decimal(each["qty"]) for each in items if Decimal(each["qty"])}
+
+
+def entry(strategy_id: str = "alpha", **given: Any) -> dict[str, Any]:
+    """A catalog entry of the strategy that acts at given bars; what is no key of an entry is a parameter."""
+    keys = {"enabled", "priority", "universe_symbols", "base_timeframe", "strategy_type", "version", "name"}
+    outer = {key: given.pop(key) for key in list(given) if key in keys}
+    params = {"qty": 10, **given}
+    return {
+        "strategy_id": strategy_id,
+        "strategy_type": "timed",
+        "universe_symbols": ["AAPL"],
+        "params": params,
+    } | outer
+
+
+Start = Callable[..., Desk]
+
+
+@pytest.fixture
+def desks(database_dsn: str, tmp_path: Path) -> Generator[Start]:
+    """Opens desks; everything ends with the test."""
+    with ExitStack() as stack:
+
+        def start(tape: Tape | None = None, **settings: Any) -> Desk:
+            played = tape or minute_tape({"AAPL": [100 + number for number in range(60)]})
+            simulator = stack.enter_context(running_simulator(SimulatedBroker(played), LOCKSTEP))
+            desk = Desk(simulator, database_dsn, tmp_path / "strategies.yaml", stack, settings=settings)
+            desk.write()
+            return desk
+
+        yield start
+
+
+@pytest.fixture
+def desk(desks: Start) -> Desk:
+    """A desk over an hour of AAPL that rises by a dollar a minute from 100 on."""
+    return desks()

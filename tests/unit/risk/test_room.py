@@ -1,0 +1,78 @@
+"""Room under caps: what is used up is exactly what the limits refuse."""
+
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from engine_world import settings_of
+
+from torghut_runtime.risk.limits import Entry, Exposure, Limits, entry_reasons
+from torghut_runtime.risk.room import caps, document
+
+CALM = Exposure(
+    equity=Decimal(100_000),
+    opening_equity=Decimal(100_000),
+    high_water_mark=Decimal(100_000),
+    buying_power=Decimal(100_000),
+    gross=Decimal(0),
+    net=Decimal(0),
+    symbol_net=Decimal(0),
+    strategy_symbol=Decimal(0),
+    symbols=0,
+    in_symbol=False,
+)
+ONE_SHARE = Entry("buy", Decimal(1), Decimal(1), average_daily_volume=Decimal(1_000_000))
+
+
+def used_up(exposure: Exposure | None, **environment: str) -> set[str]:
+    return {cap.code for cap in caps(Limits.of(settings_of(**environment)), exposure) if cap.is_used_up}
+
+
+def changed(**fields: Any) -> Exposure:
+    from dataclasses import replace
+
+    return replace(CALM, **fields)
+
+
+@pytest.mark.parametrize(
+    ("environment", "exposure", "code"),
+    [
+        ({}, CALM, None),
+        ({"MAX_NOTIONAL_PER_TRADE": "0"}, CALM, "max_notional_exceeded"),
+        ({"PORTFOLIO_MAX_POSITIONS": "3"}, changed(symbols=3), "max_positions_exceeded"),
+        ({"PORTFOLIO_MAX_POSITIONS": "3"}, changed(symbols=2), None),
+        ({"PORTFOLIO_MAX_GROSS_EXPOSURE": "500"}, changed(gross=Decimal(500)), "gross_exposure_exceeded"),
+        ({"PORTFOLIO_MAX_GROSS_EXPOSURE": "500"}, changed(gross=Decimal(499)), None),
+        ({"PORTFOLIO_MAX_NET_EXPOSURE": "500"}, changed(net=Decimal(500)), "net_exposure_exceeded"),
+        ({"MAX_ORDERS_PER_MINUTE": "2"}, changed(orders_last_minute=2), "order_rate_exceeded"),
+        ({"MAX_OPEN_ORDERS": "2"}, changed(open_orders=2), "max_open_orders_exceeded"),
+        ({"MAX_OPEN_ORDERS": "2"}, changed(open_orders=1), None),
+        ({}, changed(buying_power=Decimal(0)), "insufficient_buying_power"),
+        ({"MAX_DAILY_LOSS": "400"}, changed(equity=Decimal(99_600)), "daily_loss_limit_reached"),
+        ({"MAX_DAILY_LOSS": "400"}, changed(equity=Decimal(99_601)), None),
+        ({}, changed(high_water_mark=Decimal(110_000)), "max_drawdown_exceeded"),
+        ({}, changed(high_water_mark=Decimal(108_000)), None),
+    ],
+)
+def test_a_cap_is_used_up_where_the_limits_refuse_one_share(
+    environment: dict[str, str], exposure: Exposure, code: str | None
+) -> None:
+    assert used_up(exposure, **environment) == ({code} if code else set())
+    assert entry_reasons(ONE_SHARE, exposure, Limits.of(settings_of(**environment))) == ([code] if code else [])
+
+
+def test_without_an_account_only_caps_of_zero_are_known_to_bind() -> None:
+    assert used_up(None) == set()
+    assert used_up(None, PORTFOLIO_MAX_GROSS_EXPOSURE="0") == {"gross_exposure_exceeded"}
+    assert used_up(None, PORTFOLIO_MAX_GROSS_EXPOSURE="1") == set()
+
+
+def test_the_document_names_the_variable_of_each_cap() -> None:
+    rows = document(Limits.of(settings_of(MAX_OPEN_ORDERS="2")), changed(open_orders=1))
+    (row,) = [row for row in rows if row["source"] == "TRADING_MAX_OPEN_ORDERS"]
+    assert row == {
+        "code": "max_open_orders_exceeded",
+        "source": "TRADING_MAX_OPEN_ORDERS",
+        "value": Decimal(2),
+        "room": Decimal(1),
+    }

@@ -1,0 +1,1 @@
+"""Why nothing trades: what has to hold, and where it is read."""

@@ -1,0 +1,429 @@
+"""The engine: every part put together from the settings, started, shown, and stopped in order.
+
+What the parts do stands with them. HTTP sees the engine through :mod:`torghut_runtime.engine.surface`; nothing here
+waits for database or broker, so that it is seen whatever is down.
+"""
+
+import logging
+import os
+import socket
+import time
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from typing import Any, Final
+
+from torghut_runtime.broker.alpaca import AlpacaReader, AlpacaWriter
+from torghut_runtime.broker.simulator.server.pacing import Pace
+from torghut_runtime.clock import Clock, SystemClock
+from torghut_runtime.engine.bar_source import Emit, StreamedBars, Wanted, features_of
+from torghut_runtime.engine.core import Outside
+from torghut_runtime.engine.embedded_simulator import EmbeddedSimulator, needs_one
+from torghut_runtime.engine.flag_source import EnvironmentFlags, FlagSource
+from torghut_runtime.engine.heartbeat import Heartbeat
+from torghut_runtime.engine.inbox import KINDS, Inbox
+from torghut_runtime.engine.leadership import MARGIN_SECONDS, RENEW_SECONDS, Leadership
+from torghut_runtime.engine.live_catalog import Features, LiveCatalog, Provenance, without_attestations
+from torghut_runtime.engine.market_link import BarFeed, MarketLink
+from torghut_runtime.engine.metrics import TradingMetrics
+from torghut_runtime.engine.operations import EngineOperations
+from torghut_runtime.engine.probe import Probe
+from torghut_runtime.engine.reconciler import Reconciler
+from torghut_runtime.engine.recording import Recorder
+from torghut_runtime.engine.simulated_time import FollowingClock, SimulatorTime
+from torghut_runtime.engine.stance import Stance
+from torghut_runtime.engine.status import empty_status, positions_of, status_of
+from torghut_runtime.engine.step_writer import StepWriter
+from torghut_runtime.engine.stop_system import StopSystem
+from torghut_runtime.engine.supervisor import STALE_SECONDS, Supervisor
+from torghut_runtime.engine.surface import Component, Dependency, Role
+from torghut_runtime.engine.trade_updates import TradeUpdates
+from torghut_runtime.engine.trading_loop import Item, Surroundings, TradingLoop
+from torghut_runtime.engine.watchdog import LIMIT_SECONDS, LOOP_STALLED, Watchdog, end_process
+from torghut_runtime.orders.firewall import Firewall
+from torghut_runtime.orders.rate_limit import RequestBudget
+from torghut_runtime.risk.limits import Gate
+from torghut_runtime.settings import Settings
+from torghut_runtime.storage.database import connect, create_engine, reading_engine, transaction
+from torghut_runtime.storage.lease import TTL
+from torghut_runtime.storage.trading_state import change_trading_state
+from torghut_runtime.strategies.registry import StrategyRegistry
+from torghut_runtime.trading_settings import TradingSettings
+
+log = logging.getLogger(__name__)
+
+TRADING: Final = "trading"
+WATCHDOG: Final = "watchdog"
+STOP_SECONDS: Final = 8.0
+_PUBLISH_SECONDS: Final = 0.1
+
+MakeBars = Callable[[TradingSettings, Wanted, Clock, Emit], BarFeed]
+
+
+@dataclass(frozen=True)
+class EngineOptions:
+    """What others than the settings decide: other parts of the runtime, and tests."""
+
+    registry: StrategyRegistry | None = None
+    provenance: Provenance | None = None
+    bars: MakeBars = StreamedBars
+    features: Features = features_of
+    lease_ttl: timedelta = TTL
+    renew_seconds: float = RENEW_SECONDS
+    margin_seconds: float = MARGIN_SECONDS
+    watchdog_seconds: float = LIMIT_SECONDS
+    end_process: Callable[[], None] = end_process
+    flags: FlagSource | None = None
+    """The environment alone where none is given."""
+    simulator_pace: Pace | None = None
+
+
+@dataclass
+class _Running:
+    """The parts of a started engine."""
+
+    supervisor: Supervisor
+    watchdog: Watchdog
+    leadership: Leadership
+    firewall: Firewall
+    loop: TradingLoop
+    updates: TradeUpdates
+    market: MarketLink
+    catalog: LiveCatalog
+    inbox: Inbox[Item]
+    stance: Stance
+    probe: Probe
+    clock: Clock
+    stops: StopSystem
+    steps: StepWriter
+
+
+@dataclass
+class _Shown:
+    status: Mapping[str, Any]
+    positions: Mapping[str, Any] = field(default_factory=lambda: {"account": None, "items": []})
+    at: float = 0.0
+    key: object = None
+
+
+class Engine:
+    """One engine of one account; see :class:`~torghut_runtime.engine.surface.EngineView`."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        trading: TradingSettings,
+        options: EngineOptions | None = None,
+        metrics: TradingMetrics | None = None,
+    ) -> None:
+        """Prepare; nothing is connected yet.
+
+        Raises:
+            InputError: the bars of the embedded simulator cannot be used.
+        """
+        self.settings = settings
+        self.trading = trading
+        self.options = options or EngineOptions()
+        self.metrics = metrics or TradingMetrics()
+        self.sections: dict[str, Callable[[], Any]] = {}
+        """Parts of the status that other modules fill, by key; called in the trading thread."""
+        self.holder = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
+        self._simulator = EmbeddedSimulator(trading, self.options.simulator_pace) if needs_one(trading) else None
+        self._running: _Running | None = None
+        self._stopping = False
+        self._shown = _Shown(empty_status(trading))
+        self._heartbeats: dict[str, Heartbeat] = {}
+
+    # Start and stop ---------------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Start every part; returns at once, whatever is down."""
+        clock: Clock = SystemClock()
+        if self._simulator is not None:
+            self._simulator.start()
+            self.trading = self._simulator.settings_for(self.trading)
+        if self.trading.broker.adapter == "simulator":
+            clock = FollowingClock()
+        running = self._running = self._built(clock)
+        self._heartbeats[TRADING] = running.supervisor.add(TRADING, running.loop.run)
+        if isinstance(clock, FollowingClock):
+            running.supervisor.add("simulator_time", SimulatorTime(self.trading.broker_url, clock).run)
+        running.stops.start()
+        running.steps.start()
+        running.supervisor.start()
+        running.watchdog.start()
+
+    def _built(self, clock: Clock) -> _Running:
+        settings, trading, options = self.settings, self.trading, self.options
+        label, url = trading.mode.account_label, trading.broker_url
+        database = create_engine(settings.db_dsn)
+        impatient = reading_engine(settings.db_dsn)
+        stance = Stance(Gate(reconciled=False))
+        leadership = Leadership(
+            impatient,
+            label,
+            self.holder,
+            ttl=options.lease_ttl,
+            renew_seconds=options.renew_seconds,
+            margin_seconds=options.margin_seconds,
+        )
+        budget = RequestBudget(trading.broker.rate_limit_per_minute, 0)
+        writer = AlpacaWriter(trading.broker, url)
+        firewall = Firewall(writer, self.gate, budget, clock, may_submit=lambda: leadership.may_submit)
+        stops = StopSystem(
+            settings=trading,
+            base_url=url,
+            database=impatient,
+            stance=stance,
+            firewall=firewall,
+            reader=AlpacaReader(trading.broker, url),
+            flags=options.flags or EnvironmentFlags(trading),
+            clock=clock,
+            lease=lambda: leadership.lease,
+        )
+        reader = AlpacaReader(trading.broker, url)
+        writer_of_steps = StepWriter(settings.db_dsn, label, clock)
+        outside = Outside(
+            settings=trading,
+            dsn=settings.db_dsn,
+            firewall=firewall,
+            reader=reader,
+            flatten_reader=AlpacaReader(trading.broker, url),
+            stance=stance,
+            clock=clock,
+            metrics=self.metrics,
+            recorder=Recorder(
+                label,
+                writer_of_steps,
+                mode=trading.mode.mode,
+                adapter=trading.broker.adapter,
+                commit=settings.commit,
+            ),
+        )
+        inbox: Inbox[Item] = Inbox()
+        inbox.refuse("order_updates", "bars")
+
+        def deliver(call: Callable[[], None]) -> None:
+            inbox.put("commands", call)
+
+        stance.deliver = deliver
+        reconciler = Reconciler(
+            AlpacaReader(trading.broker, url), lambda answers: inbox.put("commands", lambda: loop.answered(answers))
+        )
+        updates = TradeUpdates(
+            settings, trading, lambda value: inbox.put("order_updates", value), lambda: loop.reconcile_soon()
+        )
+        market = MarketLink(
+            lambda wanted: options.bars(trading, wanted, clock, lambda closed: inbox.put("bars", closed))
+        )
+        provenance = options.provenance or without_attestations(required=trading.require_provenance)
+        catalog = LiveCatalog(trading.strategies, options.features, clock, provenance, registry=options.registry)
+        loop = TradingLoop(
+            Surroundings(
+                outside=outside,
+                database=database,
+                leadership=leadership,
+                updates=updates,
+                market=market,
+                catalog=catalog,
+                reconciler=reconciler,
+                inbox=inbox,
+                stops=stops,
+                publish=self._publish,
+            )
+        )
+        probe = Probe(impatient, AlpacaReader(trading.broker, url))
+        supervisor = Supervisor(lambda name: stance.latch(f"component_failed:{name}", clock.now()))
+        for name, body in (
+            ("lease", leadership.run),
+            ("trade_updates", updates.run),
+            ("market_data", market.run),
+            ("reconciler", reconciler.run),
+            ("catalog", catalog.run),
+            ("probe", probe.run),
+        ):
+            supervisor.add(name, body)
+        watchdog = Watchdog(
+            self._heartbeats,
+            (self._cancel_everything, self._store_stall),
+            limit_seconds=options.watchdog_seconds,
+            end=options.end_process,
+        )
+        return _Running(
+            supervisor=supervisor,
+            watchdog=watchdog,
+            leadership=leadership,
+            firewall=firewall,
+            loop=loop,
+            updates=updates,
+            market=market,
+            catalog=catalog,
+            inbox=inbox,
+            stance=stance,
+            probe=probe,
+            clock=clock,
+            stops=stops,
+            steps=writer_of_steps,
+        )
+
+    def watch(self, name: str, heartbeat: Heartbeat) -> None:
+        """Have the watchdog look at something of the process that is not the engine's: its event loop."""
+        self._heartbeats[name] = heartbeat
+
+    def close_gate(self) -> None:
+        """From now on nothing is submitted; the process is about to end."""
+        self._stopping = True
+
+    def stop(self, seconds: float = STOP_SECONDS) -> None:
+        """Submit nothing more, cancel open entries, take what the broker says of them, release the lease, end."""
+        self.close_gate()
+        running, ends_at = self._running, time.monotonic() + seconds
+        if running is None:
+            return
+        running.loop.wind_down_seconds = seconds / 2
+        supervisor = running.supervisor
+        supervisor.ask_to_stop(TRADING)
+        ended = supervisor.join(TRADING, max(ends_at - time.monotonic() - 2, 0.1))
+        running.watchdog.stop()
+        if not ended:
+            log.error("the trading thread did not end in time; its lease expires by itself")
+        running.inbox.refuse(*KINDS)
+        running.steps.stop(max(ends_at - time.monotonic() - 1, 0.5))
+        running.stops.stop()
+        supervisor.ask_to_stop()
+        running.leadership.wake()
+        for name in supervisor.components():
+            supervisor.join(name, max(ends_at - time.monotonic(), 0.1))
+        if self._simulator is not None:
+            self._simulator.stop()
+
+    # What stops it ----------------------------------------------------------------------------------------------------
+
+    def gate(self) -> Gate:
+        """What the firewall asks before a request leaves: the stance, and what no thread has to be waited for."""
+        running = self._running
+        assert running is not None
+        gate = running.stance.gate()
+        return replace(
+            gate,
+            trading_enabled=gate.trading_enabled and not self._stopping,
+            lease_held=running.leadership.may_submit,
+        )
+
+    def _cancel_everything(self, name: str) -> None:
+        del name
+        assert self._running is not None
+        self._running.firewall.cancel_all()
+
+    def _store_stall(self, name: str) -> None:
+        """HALTED ``loop_stalled``, written by the watchdog's thread over a connection of its own."""
+        running = self._running
+        assert running is not None
+        now, lease = running.clock.now(), running.leadership.lease
+        running.stance.latch(LOOP_STALLED, now, actor=WATCHDOG, detail={"inputs": {"stalled": name}})
+        with connect(reading_engine(self.settings.db_dsn)) as connection, transaction(connection):
+            change_trading_state(
+                connection,
+                self.trading.mode.account_label,
+                lambda state: state.latched(LOOP_STALLED, now),
+                actor=WATCHDOG,
+                fencing_token=None if lease is None else lease.fencing_token,
+                detail={"inputs": {"stalled": name}},
+            )
+
+    # What is shown ----------------------------------------------------------------------------------------------------
+
+    def status(self) -> Mapping[str, Any]:
+        """See :class:`~torghut_runtime.engine.surface.EngineView`."""
+        return {**self._shown.status, "role": self.role}
+
+    def positions(self) -> Mapping[str, Any]:
+        """See :class:`~torghut_runtime.engine.surface.EngineView`."""
+        return self._shown.positions
+
+    def components(self) -> Mapping[str, Component]:
+        """See :class:`~torghut_runtime.engine.surface.EngineView`."""
+        parts = {} if self._running is None else dict(self._running.supervisor.components())
+        for name, beat in self._heartbeats.items():
+            parts.setdefault(name, Component(beat.age, "ok" if beat.age <= STALE_SECONDS else "stale"))
+        return parts
+
+    @property
+    def operations(self) -> EngineOperations:
+        """What an operator may ask of the engine, once it is started."""
+        running = self._running
+        assert running is not None
+        return EngineOperations(
+            stops=running.stops,
+            leadership=running.leadership,
+            inbox=running.inbox,
+            core=lambda: running.loop.core,
+            strategies=lambda: [each.strategy_id for each in running.catalog.current.strategies],
+        )
+
+    def dependencies(self) -> Mapping[str, Dependency]:
+        """See :class:`~torghut_runtime.engine.surface.EngineView`."""
+        running, unknown = self._running, Dependency(ok=False, detail="not started")
+        if running is None:
+            return dict.fromkeys(("postgres", "alpaca", "market_data", "order_feed", "flags"), unknown)
+        feed = running.updates.feed_reasons()
+        connected = running.market.connected or self.role == "standby"
+        return {
+            "postgres": running.probe.postgres,
+            "alpaca": running.probe.broker,
+            "market_data": Dependency(ok=connected, detail="connected" if connected else "market_data_disconnected"),
+            "order_feed": Dependency(ok=not feed, detail=", ".join(feed) or self._feed_detail(running)),
+            "flags": Dependency(ok=True, detail="off"),
+        }
+
+    def _feed_detail(self, running: _Running) -> str:
+        return "forwards" if running.updates.is_forwarding else "off"
+
+    @property
+    def role(self) -> Role:
+        """See :class:`~torghut_runtime.engine.surface.EngineView`."""
+        running = self._running
+        return "leader" if running is not None and running.leadership.lease is not None else "standby"
+
+    @property
+    def unready_reasons(self) -> Sequence[str]:
+        """See :class:`~torghut_runtime.engine.surface.EngineView`."""
+        running = self._running
+        if running is None:
+            return ("starting",)
+        reasons: list[str] = []
+        if not running.probe.postgres.ok:
+            reasons.append("database_unavailable")
+        if not running.probe.broker.ok:
+            reasons.append("broker_unavailable")
+        waiting = running.loop.progress.waiting
+        reasons.extend(each for each in waiting if each != "lease")
+        reasons.extend(running.updates.feed_reasons())
+        if running.stops.account.fault is not None:
+            reasons.append("account_mismatch")
+        if running.loop.progress.discrepancies:
+            reasons.append("reconciler_found_discrepancies")
+        return tuple(dict.fromkeys(reasons))
+
+    def _publish(self, loop: TradingLoop) -> None:
+        running = self._running
+        if running is None:
+            return
+        progress, now = loop.progress, time.monotonic()
+        key = (progress.phase, progress.waiting, running.stance.trading_state, running.catalog.current)
+        if key == self._shown.key and now - self._shown.at < _PUBLISH_SECONDS:
+            return
+        queues: dict[str, Any] = {kind: running.inbox.depth(kind) for kind in KINDS}
+        status = status_of(
+            self.trading,
+            progress,
+            running.stance,
+            running.catalog,
+            loop.core,
+            role=self.role,
+            sections=self.sections,
+            queues=queues,
+            counts=loop.counts,
+        )
+        self._shown = _Shown(status, positions_of(loop.core, progress), now, key)

@@ -1,0 +1,221 @@
+"""The documents that the engine shows: plain values, made by the trading thread, read by anybody."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from decimal import Decimal
+from typing import Any, Final
+
+from torghut_runtime.canonical import canonical_value
+from torghut_runtime.engine.account_view import AccountView
+from torghut_runtime.engine.core import TradingCore
+from torghut_runtime.engine.live_catalog import LiveCatalog
+from torghut_runtime.engine.stance import Stance
+from torghut_runtime.engine.trading_loop import Progress
+from torghut_runtime.orders.portfolio import Position, Slot
+from torghut_runtime.risk.limits import Limits, drawdown
+from torghut_runtime.risk.trading_state import OPERATOR_HALT
+from torghut_runtime.trading_settings import TradingSettings
+
+_ZERO: Final = Decimal(0)
+
+Sections = Mapping[str, Callable[[], Any]]
+"""Parts of the status that others fill, by key."""
+
+
+def empty_status(settings: TradingSettings) -> dict[str, Any]:
+    """Every key of ``/trading/status``, as it is before anything is known."""
+    mode = settings.mode
+    return {
+        "enabled": mode.enabled,
+        "mode": mode.mode,
+        "adapter": settings.broker.adapter,
+        "running": False,
+        "role": "standby",
+        "last_run_at": None,
+        "last_reconcile_at": None,
+        "last_error": None,
+        "trading_state": {"state": "ACTIVE", "reasons": [], "actor": None, "since": None},
+        "kill_switch_enabled": settings.stops.kill_switch,
+        "kill_switch": {"env": settings.stops.kill_switch, "flag": False, "operator": False},
+        "live_gate": {"allowed": False, "missing": []},
+        "signal_continuity": {
+            "universe_source": settings.universe.source,
+            "universe_status": None,
+            "universe_reason": None,
+            "universe_symbols_count": None,
+            "universe_cache_age_seconds": None,
+        },
+        "rollback": {
+            "emergency_stop_active": False,
+            "emergency_stop_reason": None,
+            "emergency_stop_triggered_at": None,
+            "emergency_stop_resolved_at": None,
+            "emergency_stop_recovery_streak": 0,
+            "incidents_total": None,
+        },
+        "catalog": {"digest": None, "loaded_at": None, "error": None, "strategies": []},
+        "limits": limits_of(settings, None),
+        "queues": {},
+        "metrics": {},
+        "llm": {"enabled": False, "mode": "off", "shadow_mode": None, "fail_mode": None, "circuit": None},
+        "operations": [],
+    }
+
+
+def status_of(
+    settings: TradingSettings,
+    progress: Progress,
+    stance: Stance,
+    catalog: LiveCatalog,
+    core: TradingCore | None,
+    *,
+    role: str,
+    sections: Sections,
+    queues: Mapping[str, Any],
+    counts: Mapping[str, int],
+) -> dict[str, Any]:
+    """The document of ``/trading/status``."""
+    state = stance.trading_state
+    gate = stance.gate()
+    operator = any(code == OPERATOR_HALT for code in state.codes)
+    account = None if core is None or core.trader is None else core.trader.account
+    reasons = [{"code": each.code, "clears": each.clears, "at": each.at} for each in state.latches]
+    status = empty_status(settings) | {
+        "running": gate.reconciled and not progress.waiting,
+        "role": role,
+        "phase": progress.phase,
+        "waiting_for": list(progress.waiting),
+        "last_run_at": progress.last_run_at,
+        "last_reconcile_at": progress.last_reconcile_at,
+        "last_error": progress.last_error,
+        "trading_state": {
+            "state": state.state,
+            "reasons": reasons,
+            "actor": "runtime",
+            "since": min((each.at for each in state.latches), default=None),
+        },
+        "kill_switch_enabled": gate.kill_switch or operator,
+        "kill_switch": {"env": settings.stops.kill_switch, "flag": False, "operator": operator},
+        "catalog": {
+            "digest": catalog.current.digest,
+            "loaded_at": catalog.current.loaded_at,
+            "error": catalog.error,
+            "strategies": [each.shown for each in catalog.current.strategies],
+        },
+        "limits": limits_of(settings, account),
+        "queues": dict(queues),
+        "metrics": dict(counts),
+        "discrepancies": [asdict(each) for each in progress.discrepancies],
+    }
+    status.update((name, section()) for name, section in sections.items())
+    return canonical_value(status)
+
+
+def limits_of(settings: TradingSettings, account: AccountView | None) -> dict[str, Any]:
+    """Value, source and room of each cap that is set; the room only where it is one number for the whole account."""
+    limits = Limits.of(settings)
+    found: dict[str, dict[str, Any]] = {}
+
+    def cap(name: str, value: object, room: object = None) -> None:
+        if value is not None:
+            found[name] = {"value": value, "source": "environment", "room": room}
+
+    portfolio = None if account is None else account.portfolio
+    equity = _ZERO if portfolio is None else portfolio.equity
+    cap("TRADING_MAX_NOTIONAL_PER_TRADE", limits.max_notional_per_trade)
+    cap("TRADING_MAX_POSITION_PCT_EQUITY", limits.max_position_pct)
+    cap("TRADING_PORTFOLIO_NOTIONAL_PER_POSITION", limits.notional_per_position)
+    cap("TRADING_PORTFOLIO_MAX_NOTIONAL_PER_SYMBOL", limits.max_notional_per_symbol)
+    cap("TRADING_MAX_PARTICIPATION_RATE", limits.participation_rate)
+    cap("TRADING_MAX_OPEN_ORDERS", limits.max_open_orders, _room(limits.max_open_orders, _open_orders(account)))
+    positions = None if portfolio is None else len(portfolio.symbols())
+    cap("TRADING_PORTFOLIO_MAX_POSITIONS", limits.max_positions, _room(limits.max_positions, positions))
+    gross = None if portfolio is None else portfolio.gross
+    net = None if portfolio is None else abs(portfolio.net)
+    cap("gross_exposure", limits.gross_cap(equity), _room(limits.gross_cap(equity), gross))
+    cap("net_exposure", limits.net_cap(equity), _room(limits.net_cap(equity), net))
+    if account is not None:
+        loss = account.opening_equity - equity
+        cap("daily_loss", limits.daily_loss_cap(account.opening_equity),
+            limits.daily_loss_cap(account.opening_equity) - loss)  # fmt: skip
+        fallen = drawdown(equity, account.high_water_mark)
+        cap("drawdown", limits.max_drawdown, limits.max_drawdown - fallen)
+    else:
+        cap("daily_loss_pct", limits.max_daily_loss_pct)
+        cap("drawdown", limits.max_drawdown)
+    return found
+
+
+def _room(cap: Any, taken: Any) -> Any:
+    return None if cap is None or taken is None else cap - taken
+
+
+def _open_orders(account: AccountView | None) -> int | None:
+    return None if account is None else len(account.portfolio.reservations)
+
+
+def positions_of(core: TradingCore | None, progress: Progress) -> dict[str, Any]:
+    """The document of ``/trading/positions``."""
+    if core is None or core.trader is None:
+        return {"account": None, "items": []}
+    portfolio, account = core.portfolio, core.trader.account
+    equity = portfolio.equity
+    exposed = sum((abs(qty * price) for qty, price in _held(core)), _ZERO)
+    net = sum((qty * price for qty, price in _held(core)), _ZERO)
+    broker = {each.symbol: each.broker.get("qty") for each in progress.discrepancies if each.symbol is not None}
+    symbols = sorted({slot[1] for slot, _ in portfolio.positions()} | set(broker))
+    return canonical_value(
+        {
+            "account": {
+                "equity": equity,
+                "cash": portfolio.cash,
+                "buying_power": core.account.get("buying_power"),
+                "gross_exposure": exposed,
+                "net_exposure": net,
+                "day_pnl": equity - account.opening_equity,
+                "high_water_mark": account.high_water_mark,
+                "drawdown": drawdown(equity, account.high_water_mark),
+            },
+            "items": [_item(core, symbol, broker.get(symbol)) for symbol in symbols],
+        }
+    )
+
+
+def _held(core: TradingCore) -> list[tuple[Decimal, Decimal]]:
+    marks = core.portfolio.marks
+    return [(each.qty, marks.get(slot[1], each.average_entry)) for slot, each in core.portfolio.positions()]
+
+
+def _item(core: TradingCore, symbol: str, broker_qty: str | None) -> dict[str, Any]:
+    portfolio = core.portfolio
+    held = [(slot, each) for slot, each in portfolio.positions() if slot[1] == symbol]
+    qty = portfolio.symbol_qty(symbol)
+    price = portfolio.marks.get(symbol)
+    cost = sum((each.qty * each.average_entry for _, each in held), _ZERO)
+    value = None if price is None else qty * price
+    theirs = qty if broker_qty is None else Decimal(broker_qty)
+    reserved = sum((each.left for each in portfolio.reservations.values() if each.slot[1] == symbol), _ZERO)
+    return {
+        "symbol": symbol,
+        "qty": qty,
+        "avg_entry_price": cost / qty if qty else None,
+        "price": price,
+        "market_value": value,
+        "unrealized_pl": None if value is None else value - cost,
+        "realized_pl": sum((each.realized for _, each in held), _ZERO),
+        "reserved_qty": reserved,
+        "broker_qty": theirs,
+        "discrepancy_qty": theirs - qty,
+        "frozen": False,
+        "by_strategy": [_part(slot, each) for slot, each in held],
+    }
+
+
+def _part(slot: Slot, position: Position) -> dict[str, Any]:
+    return {
+        "strategy_id": slot[0],
+        "qty": position.qty,
+        "avg_entry_price": position.average_entry,
+        "realized_pl": position.realized,
+        "bars_held": position.bars_held,
+    }
