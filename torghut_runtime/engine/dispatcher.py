@@ -241,11 +241,6 @@ class Dispatcher:
             else:
                 self._manager.withdraw(intent, "queue_expired", expired=True)
 
-    def resume(self, decision: Decision, intent: Intent) -> None:
-        """Take over an open limit order of an earlier process: it gets its time to live anew."""
-        due_ns = self._clock.now_ns() + self._ttl_ns
-        self._working.append(_Waiting(decision, intent, due_ns, repriced=intent.seq > 0))
-
     def _is_same_session(self, decision: Decision) -> bool:
         if not is_exchange_traded(decision.symbol):
             return True
