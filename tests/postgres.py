@@ -11,6 +11,7 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
+from torghut_runtime.errors import StoreUnavailableError
 from torghut_runtime.settings import embedded_dsn
 from torghut_runtime.storage.database import connect, create_engine
 from torghut_runtime.storage.embedded import EmbeddedServer
@@ -80,7 +81,18 @@ def new_database(port: int, template: str = TEMPLATE) -> Generator[str]:
     try:
         yield embedded_dsn(port, name)
     finally:
-        _administer(port, f"DROP DATABASE {name} WITH (FORCE)")
+        _drop(port, name)
+
+
+def _drop(port: int, name: str) -> None:
+    """Drop a database; a worker that vacuums a large one may take longer to leave it than the server waits."""
+    for left in reversed(range(10)):
+        try:
+            _administer(port, f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+            return
+        except StoreUnavailableError:
+            if not left:
+                raise
 
 
 def _administer(port: int, statement: str) -> None:

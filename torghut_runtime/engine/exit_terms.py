@@ -28,4 +28,5 @@ def exit_flags(price: PriceSnapshot, now: datetime, settings: TradingSettings) -
     oldest = {"quote": QUOTE_MAX_AGE, "trade": _TRADE_MAX_AGE}.get(
         price.source, 60.0 * settings.data.price_lookback_minutes
     )
-    return [WITHOUT_FRESH_PRICE] if (now - price.as_of).total_seconds() > oldest else []
+    is_old = price.stale or (now - price.as_of).total_seconds() > oldest
+    return [WITHOUT_FRESH_PRICE] if is_old else []

@@ -18,7 +18,7 @@ import psycopg
 import sqlalchemy as sa
 
 from torghut_runtime.errors import StoreUnavailableError
-from torghut_runtime.order_feed import rows, statements
+from torghut_runtime.order_feed import discrepancies, rows, statements
 from torghut_runtime.order_feed.book import Effect, Order, OrderBook, OrderRef, linked, stale_first
 from torghut_runtime.order_feed.envelope import Reason, decode
 from torghut_runtime.order_feed.event import OrderEvent, Source
@@ -223,7 +223,7 @@ def _store(cursor: Cursor, arrivals: Sequence[Arrival], head: int, meanwhile: Ca
         rows.replace_events(cursor, list(batch.replaced.values()))
     changed = _write_orders(cursor, batch, orders, meanwhile) if batch.fresh or batch.replaced else 0
     if batch.conflicts:
-        statements.report_conflicts(cursor, batch.conflicts)
+        discrepancies.report_conflicts(cursor, batch.conflicts)
     return Ingested(
         persisted=len(batch.fresh),
         duplicates=batch.duplicates,
@@ -296,14 +296,14 @@ def _write_orders(cursor: Cursor, batch: _Batch, orders: "dict[OrderRef, Order]"
     with rows.adding_executions(cursor, staged):
         fills = rows.fill_rows(staged, batch.seqs)
         moves, illegal = statements.intent_moves(staged)
-        found = statements.findings(staged, illegal)
+        found = discrepancies.findings(staged, illegal)
         meanwhile()
     changed = [row.id for row in staged if row.is_new] + rows.update_executions(cursor, staged)
     rows.write_fills(cursor, fills)
     statements.move_intents(cursor, moves)
     if changed:
         statements.refresh_costs(cursor, changed)
-    statements.settle_discrepancies(cursor, found)
+    discrepancies.settle_discrepancies(cursor, found)
     return len(changed)
 
 

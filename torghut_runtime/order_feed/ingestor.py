@@ -21,7 +21,7 @@ from torghut_runtime.order_feed.ingest import Ingested, cursor_of, ingest_batch
 from torghut_runtime.order_feed.log import Polled, Record, TopicAndPartition, TopicLog
 from torghut_runtime.order_feed.offsets import FencedError, Position
 from torghut_runtime.order_feed.report import IngestReport, Limits, Observer, StoppedBy
-from torghut_runtime.order_feed.session import kind_of
+from torghut_runtime.order_feed.session import Session, kind_of
 from torghut_runtime.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -72,7 +72,7 @@ class OrderFeedIngestor:
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._settings = settings
-        self._engine = engine
+        self._session = Session(engine)
         self._log = log
         self._driver = driver
         self._is_enabled = is_enabled
@@ -80,7 +80,6 @@ class OrderFeedIngestor:
         self._observer = observer
         self._passes = passes
         self._sleep = sleep
-        self._connection: sa.Connection | None = None
         self._positions: dict[TopicAndPartition, Position] = {}
         self._out_of_range: frozenset[TopicAndPartition] = frozenset()
         self._discovered_at = 0.0
@@ -145,7 +144,7 @@ class OrderFeedIngestor:
 
     def close(self) -> None:
         """Leave broker and database."""
-        self._drop_connection()
+        self._session.drop()
         self._log.close()
 
     def _stop_reason(self, limits: Limits, until: float | None) -> StoppedBy | None:
@@ -172,7 +171,7 @@ class OrderFeedIngestor:
             return True
         partitions = self._log.partitions(self._settings.order_feed_topics)
         bounds = {each: self._log.bounds(each.topic, each.number) for each in partitions}
-        connection = self._connect()
+        connection = self._session.connection()
         with connection.begin():
             positions = offsets.resume(
                 cursor_of(connection),
@@ -208,7 +207,7 @@ class OrderFeedIngestor:
         return time.monotonic() - self._reported_at >= HEARTBEAT_S
 
     def _report_state(self, polled: Iterable[TopicAndPartition]) -> None:
-        connection = self._connect()
+        connection = self._session.connection()
         errors, keys = self._consumer_errors, list(polled)
         with connection.begin():
             cursor = cursor_of(connection)
@@ -275,7 +274,7 @@ class OrderFeedIngestor:
             if kind not in {"content", "other"} or isinstance(error, FencedError | UpstreamError):
                 raise
             self._observe_error(kind)
-            self._drop_transaction()
+            self._session.roll_back()
             if kind == "content":
                 raise RefusedError(error) from error
             logger.warning("order feed batch failed, trying once more: %s", type(error).__name__)
@@ -285,12 +284,12 @@ class OrderFeedIngestor:
             kind = kind_of(error)
             if kind not in {"content", "other"} or isinstance(error, FencedError | UpstreamError):
                 raise
-            self._drop_transaction()
+            self._session.roll_back()
             raise RefusedError(error) from error
 
     def _store(self, batch: Sequence[Decoded]) -> None:
         """One transaction: offsets locked and checked, events, counters, offsets moved."""
-        connection = self._connect()
+        connection = self._session.connection()
         errors = self._consumer_errors
         expected: dict[tuple[str, int], tuple[int, int]] = {}
         done: Ingested | None = None
@@ -382,8 +381,8 @@ class OrderFeedIngestor:
         Raises:
             StoreUnavailableError: the database does not answer yet.
         """
-        self._drop_connection()
-        connection = self._connect()
+        self._session.drop()
+        connection = self._session.connection()
         self._assigned = False
         source, partition = next(iter(moves))
         with connection.begin():
@@ -408,7 +407,7 @@ class OrderFeedIngestor:
                     self._report_state(())
         else:
             self._observe_error(kind_of(error))
-            self._drop_connection()
+            self._session.drop()
         self._assigned = False
         self._failures += 1
         longest = min(BACKOFF_S[1], BACKOFF_S[0] * 2 ** min(self._failures, 10))
@@ -425,21 +424,3 @@ class OrderFeedIngestor:
     def _observe_error(self, kind: str) -> None:
         if self._observer is not None:
             self._observer.database_error(kind)
-
-    def _connect(self) -> sa.Connection:
-        if self._connection is None or self._connection.closed or self._connection.invalidated:
-            self._connection = self._engine.connect()
-        return self._connection
-
-    def _drop_transaction(self) -> None:
-        if self._connection is not None and self._connection.in_transaction():
-            with suppress(Exception):
-                self._connection.rollback()
-
-    def _drop_connection(self) -> None:
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            with suppress(Exception):
-                connection.invalidate()
-            with suppress(Exception):
-                connection.close()

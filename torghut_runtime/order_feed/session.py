@@ -3,6 +3,7 @@
 A connection here may be lost at any moment; :func:`kind_of` says whether trying again can help.
 """
 
+from contextlib import suppress
 from typing import Final, Literal
 
 import psycopg
@@ -42,6 +43,39 @@ def ingest_engine(dsn: str) -> sa.Engine:
     return create_engine(
         url.update_query_dict({**_KEEP_ALIVE, "options": options}).render_as_string(hide_password=False)
     )
+
+
+class Session:
+    """The one connection of a driver, made when it is needed and again after it was lost."""
+
+    def __init__(self, engine: sa.Engine) -> None:
+        self._engine = engine
+        self._connection: sa.Connection | None = None
+
+    def connection(self) -> sa.Connection:
+        """The connection, open.
+
+        Raises:
+            StoreUnavailableError: the database does not answer.
+        """
+        if self._connection is None or self._connection.closed or self._connection.invalidated:
+            self._connection = self._engine.connect()
+        return self._connection
+
+    def roll_back(self) -> None:
+        """Leave a transaction that failed."""
+        if self._connection is not None and self._connection.in_transaction():
+            with suppress(Exception):
+                self._connection.rollback()
+
+    def drop(self) -> None:
+        """Leave the server, whatever state the connection is in."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            with suppress(Exception):
+                connection.invalidate()
+            with suppress(Exception):
+                connection.close()
 
 
 def kind_of(error: BaseException) -> ErrorKind:
