@@ -6,7 +6,6 @@ retries are off and every call has a deadline, because a retry that nobody sees 
 
 import json
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
 from typing import Any, Final, TypeVar, cast
 from urllib.parse import quote, urlsplit
 
@@ -78,11 +77,6 @@ class AlpacaReader:
     def account(self) -> Document:
         """The account."""
         return _called(lambda: self._get("/account"))
-
-    def clock(self) -> datetime:
-        """The broker's time, UTC."""
-        answer: Document = _called(lambda: self._get("/clock"))
-        return datetime.fromisoformat(answer["timestamp"]).astimezone(UTC)
 
     def positions(self) -> list[Document]:
         """Every open position."""

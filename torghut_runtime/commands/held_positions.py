@@ -161,7 +161,8 @@ def _splits(held: HeldPositions, symbol: str, since: datetime) -> list[Split]:
     """Splits that may have come after our last fill, or lately by the machine's clock."""
     broker = held.settings.broker
     url = held.settings.broker_url if broker.adapter == "simulator" else broker.data_url
-    now = held.reader.clock() if broker.adapter == "simulator" else datetime.now(UTC)
+    told = held.reader.clock()["timestamp"] if broker.adapter == "simulator" else None
+    now = datetime.now(UTC) if told is None else datetime.fromisoformat(told)
     first = min(since, now - SPLITS_BACK).astimezone(_NEW_YORK).date()
     return CorporateActions(broker, url).splits([symbol], first, now.astimezone(_NEW_YORK).date())
 

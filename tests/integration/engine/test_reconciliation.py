@@ -2,7 +2,7 @@
 
 import json
 from dataclasses import replace
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -258,7 +258,7 @@ def split_over_night(
     order = intent(qty=1, bar_ts=BAR + timedelta(minutes=9), order_type="limit", limit_price=Decimal(390))
     path.manager.place(decision(order, BAR + timedelta(minutes=9)), order)
     step(simulator, 2)
-    path.clock.advance_to(nanoseconds_of(path.reader.clock()))
+    path.clock.advance_to(nanoseconds_of(datetime.fromisoformat(path.reader.clock()["timestamp"])))
     return path, simulator
 
 
