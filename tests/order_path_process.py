@@ -1,37 +1,71 @@
-"""A process of the order path, for tests that kill it: restores, resolves, reconciles, then sends orders.
+"""A process of the order path, for tests that kill it: restores, resolves, reconciles, then trades.
 
-``python order_path_process.py DSN URL FIRST COUNT [POINT AT]`` places orders FIRST, FIRST+1, … and kills itself at the
-labelled POINT of order AT. One JSON line per step goes to stdout.
+It reads requests ``{"arguments": [DSN, URL, FIRST, COUNT, LABEL], "out": FIFO, "err": FILE}`` from stdin, one a line,
+and makes a process for each: imports are paid once. The process does the actions FIRST, FIRST+1, … and kills itself
+when ``ACTION:POINT`` is reached, where a label is given. One JSON line per step goes to the FIFO; the number of the
+process and afterwards its exit code go to stdout.
 """
 
 import json
 import os
+import queue
 import signal
 import sys
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
-from datetime import timedelta
+import traceback
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from decimal import Decimal
+from typing import Any
 
+import msgspec
+import requests
 from order_cases import ACCOUNT, BAR, decision, intent
 
 from torghut_runtime.broker.alpaca import AlpacaReader, AlpacaWriter
+from torghut_runtime.broker.corporate_actions import CorporateActions
 from torghut_runtime.broker.protocol import BrokerError
-from torghut_runtime.clock import SimulatedClock
+from torghut_runtime.clock import NANOSECONDS, SimulatedClock, nanoseconds_of
+from torghut_runtime.engine.account_view import AccountView
+from torghut_runtime.engine.dispatcher import Dispatcher
+from torghut_runtime.engine.market_view import PriceSnapshot
+from torghut_runtime.engine.stance import Stance
+from torghut_runtime.market.calendar import TradingCalendar
+from torghut_runtime.order_feed.forwarding import stream_url
+from torghut_runtime.order_feed.trade_stream import TradeStream
 from torghut_runtime.orders.firewall import Firewall
-from torghut_runtime.orders.manager import OrderManager
+from torghut_runtime.orders.frozen_symbols import FrozenSymbols
+from torghut_runtime.orders.manager import POINTS, OrderManager
 from torghut_runtime.orders.portfolio import Portfolio
 from torghut_runtime.orders.rate_limit import RequestBudget
-from torghut_runtime.orders.reconcile import Discrepancy, reconcile, resolve_left, restore
+from torghut_runtime.orders.reconcile import Discrepancy, resolve_left, restore
+from torghut_runtime.orders.reconciler import PassResult, Reconciler, read_broker
 from torghut_runtime.orders.tracker import OrderTracker
-from torghut_runtime.risk.limits import Gate
+from torghut_runtime.risk.limits import Gate, gate_reasons
 from torghut_runtime.storage.database import connect, create_engine
 from torghut_runtime.storage.lease import Lease, acquire
-from torghut_runtime.storage.order_journal import PostgresJournal, stored_events, stored_intents
+from torghut_runtime.storage.order_journal import (
+    PostgresJournal,
+    newest_event_at,
+    stored_events,
+    stored_intents,
+)
+from torghut_runtime.storage.position_adjustments import stored_adjustments
+from torghut_runtime.storage.reconcile_store import PostgresReconcileStore
 from torghut_runtime.trading_settings import BrokerAccess
 
 HOLDER = "the-one-under-test"
+TTL = 30
+ACTIONS = ("entry", "step", "limit", "replace", "cancel", "step", "exit", "step", "exit limit", "to market", "step",
+           "release", "reconcile", "step")  # fmt: skip
+LABELS = (
+    *(f"{action}:{point}" for action in ("entry", "replace", "exit", "to market", "release") for point in POINTS),
+    "cancel:cancelled", "to market:cancelled", "release:withdrawn", "reconcile:reconciled", "reconcile:read",
+    "reconcile:taken",
+)  # fmt: skip
+"""Every point at which an action may be cut off."""
 
 
 def leased(dsn: str, holder: str = HOLDER, ttl: float = 10.0) -> Lease:
@@ -44,53 +78,139 @@ def leased(dsn: str, holder: str = HOLDER, ttl: float = 10.0) -> Lease:
 
 @dataclass
 class OrderPath:
-    """Everything from intent to broker, with the real database and the real HTTP client."""
+    """Everything from intent to broker, with the real database and the real clients over HTTP and websockets."""
 
     dsn: str
     url: str
     reached: Callable[[str], None] = lambda _: None
+    streams: bool = False
 
     def __post_init__(self) -> None:
-        self.clock = SimulatedClock(time.time_ns())
+        self.clock = SimulatedClock(self._broker_ns())
         self.reader = AlpacaReader(BrokerAccess(), self.url, deadline_seconds=1.0)
         writer = AlpacaWriter(BrokerAccess(), self.url, deadline_seconds=1.0)
-        self.portfolio = Portfolio(Decimal(100_000))
+        self.portfolio = Portfolio(Decimal(0))
         self.tracker = OrderTracker(ACCOUNT, self.portfolio)
         self.journal = PostgresJournal(self.dsn, ACCOUNT, "simulator", leased(self.dsn))
+        self.stance = Stance(Gate(reconciled=False))
         budget = RequestBudget(100_000, self.clock.now_ns())
         self.manager = OrderManager(
             journal=self.journal,
-            firewall=Firewall(writer, Gate, budget, self.clock),
+            firewall=Firewall(writer, self.stance.gate, budget, self.clock),
             reader=self.reader,
             tracker=self.tracker,
             clock=self.clock,
             max_retries=1,
             reached=lambda point: self.reached(point),
         )
+        self.frozen = FrozenSymbols()
+        self.price = Decimal("1.00")
+        self.dispatcher = Dispatcher(
+            account_label=ACCOUNT,
+            manager=self.manager,
+            account=AccountView(self.portfolio, self.tracker, Decimal(4)),
+            stance=self.stance,
+            recheck=lambda each: gate_reasons(self.stance.gate(), is_exit=each.is_exit),
+            order_ttl_seconds=TTL,
+            price_of=lambda _: PriceSnapshot(self.price, self.clock.now(), "bar"),
+            clock=self.clock,
+        )
+        self.store = PostgresReconcileStore(self.dsn, ACCOUNT)
+        self.frames: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+        self.longest = 0.0
+        self.resolved = 0
+        self._since: dict[str, int] = {}
+        self._stream: TradeStream | None = None
+        if self.streams:
+            self._stream = TradeStream(
+                "simulator",
+                "simulator",
+                url=stream_url(self.url),
+                on_update=lambda update: self.frames.put(msgspec.json.encode(update)),
+                on_listening=lambda: None,
+                on_gone=lambda: None,
+                longest_pause=0.2,
+            )
+            self._stream.start()
+        self.reconciler = self._reconciler(None)
+
+    def _reconciler(self, since: datetime | None, booked: int = 0) -> Reconciler:
+        return Reconciler(
+            manager=self.manager,
+            reader=self.reader,
+            store=self.store,
+            frozen=self.frozen,
+            clock=self.clock,
+            announcements=CorporateActions(BrokerAccess(), self.url),
+            since=since,
+            booked=booked,
+        )
+
+    def close(self) -> None:
+        """Give connections back."""
+        if self._stream is not None:
+            self._stream.stop()
+        self.journal.close()
+        self.store.close()
+
+    def _broker_ns(self) -> int:
+        for _ in range(20):
+            answer = requests.get(f"{self.url}/v2/clock", headers=_KEYS, timeout=30)
+            if answer.status_code == 200:
+                return nanoseconds_of(datetime.fromisoformat(answer.json()["timestamp"]))
+        raise AssertionError("the broker's clock never answered")
 
     def restart(self) -> list[Discrepancy]:
         """What a process does before it trades."""
         with connect(create_engine(self.dsn)) as connection:
             intents, events = stored_intents(connection, ACCOUNT), stored_events(connection, ACCOUNT)
-        restore(self.tracker, intents, events)
-        resolve_left(self.manager, intents)
+            booked = stored_adjustments(connection, ACCOUNT)
+            since = newest_event_at(connection, ACCOUNT)
+        restore(self.tracker, intents, events, [(each.slot, each.entry) for each in booked])
+        left = resolve_left(self.manager, intents)
         self.settle()
-        return self.compare()
+        self.reconciler = self._reconciler(since, max((each.id for each in booked), default=0))
+        result = self.compare()
+        if result.is_clean:
+            self.stance.set(reconciled=True)
+        self.dispatcher.take_over(left)
+        return list(result.found)
 
     def settle(self) -> None:
         """Let the time pass that look-ups take, on the simulated clock."""
+        self._note_unknown()
         while (due := self.manager.next_look_up_ns) is not None:
             self.clock.advance_to(max(due, self.clock.now_ns()))
             self.manager.resolve()
+            self._note_unknown()
 
-    def compare(self) -> list[Discrepancy]:
+    def _note_unknown(self) -> None:
+        now, unknown = self.clock.now_ns(), {each.client_order_id for each in self.manager.unknown}
+        for key in unknown:
+            self._since.setdefault(key, now)
+        for key in [key for key in self._since if key not in unknown]:
+            self.longest = max(self.longest, (now - self._since.pop(key)) / NANOSECONDS)
+            self.resolved += 1
+
+    def compare(self) -> PassResult:
         """Reconcile, once more when the broker did not answer."""
         for _ in range(20):
-            try:
-                return reconcile(self.manager, self.reader)
-            except BrokerError:
-                continue
+            with suppress(BrokerError):
+                return self.reconciler.run_pass()
         raise AssertionError("the broker never answered")
+
+    def hear(self) -> None:
+        """Take what the stream has brought."""
+        while not self.frames.empty():
+            frame = self.frames.get()
+            self.journal.record([frame], "stream")
+            if self.tracker.apply(frame) is not None:
+                self.dispatcher.on_order_change()
+
+    def wait(self, seconds: float) -> None:
+        """Let time pass on the simulated clock, and do what becomes due."""
+        self.clock.advance_to(self.clock.now_ns() + int(seconds * NANOSECONDS))
+        self.dispatcher.on_time()
 
     def place(self, number: int) -> str:
         """Place the order of a bar of its own; its outcome."""
@@ -98,23 +218,122 @@ class OrderPath:
         order = intent(qty=1, bar_ts=bar_ts)
         return self.manager.place(decision(order, bar_ts), order).kind
 
+    def act(self, number: int, action: str) -> None:
+        """One action; what it orders belongs to a bar of its own."""
+        bar_ts = BAR + timedelta(minutes=number)
+        made: dict[str, Any] = {"bar_ts": bar_ts}
+        if action == "entry":
+            self._enter(intent(qty=4, **made), bar_ts)
+        elif action == "limit":
+            self._enter(intent(qty=2, order_type="limit", limit_price=Decimal("1.00"), **made), bar_ts)
+        elif action in ("replace", "cancel", "to market"):
+            self.price = Decimal("1.00") + Decimal(number % 7 + 1) / 100
+            self.wait(TTL + 1)
+            self._until_ended()
+        elif action in ("exit", "exit limit") and self.portfolio.position(("s1", "AAPL")).qty > 0:
+            limit: dict[str, Any] = {"order_type": "limit", "limit_price": Decimal(9_999)} if "limit" in action else {}
+            order = intent(side="sell", qty=1, is_exit=True, **limit, **made)
+            self.dispatcher.exit(self._decided(order, bar_ts), order)
+        elif action == "release":
+            order = intent(qty=1, time_in_force="opg", **made)
+            daily = replace(self._decided(order, bar_ts), timeframe="1Day", decided_at=_close_before(self.clock.now()))
+            self.dispatcher.entry(daily, order, queued=True)
+            self.dispatcher.on_time()
+        elif action == "reconcile":
+            asked = self.reconciler.asked()
+            with suppress(BrokerError):
+                view = read_broker(self.reader, None, asked)
+                self.reached("read")
+                self.reconciler.take(view)
+                self.reached("taken")
+        elif action == "step":
+            requests.post(f"{self.url}/sim/step", json={"events": 2}, timeout=60)
+            self.clock.advance_to(max(self._broker_ns(), self.clock.now_ns()))
+        self.hear()
+        self.settle()
+        self.dispatcher.on_time()
 
-def main() -> None:
-    """See the module."""
-    dsn, url, first, count, *point = sys.argv[1:]
-    number = 0
+    def _until_ended(self) -> None:
+        """Hear of the ends of orders whose cancel has been asked for, as long as the stream may take."""
+        for _ in range(50):
+            self.hear()
+            working: list[Any] = vars(self.dispatcher)["_working"]
+            ending = [each for each in working if each.ending]
+            if not any(self.tracker.order_of(each.intent.client_order_id) for each in ending):
+                break
+            time.sleep(0.02)
 
-    def reached(label: str) -> None:
-        if point and label == point[0] and number == int(point[1]):
+    def _decided(self, order: Any, bar_ts: datetime) -> Any:
+        return replace(decision(order, bar_ts), decided_at=self.clock.now())
+
+    def _enter(self, order: Any, bar_ts: datetime) -> None:
+        self.dispatcher.entry(self._decided(order, bar_ts), order, queued=False)
+
+
+_KEYS = {"APCA-API-KEY-ID": "simulator", "APCA-API-SECRET-KEY": "simulator"}
+
+
+def _close_before(now: datetime) -> datetime:
+    calendar = TradingCalendar()
+    closes = [calendar.session_close(day) for day in calendar.sessions((now - timedelta(days=7)).date(), now.date())]
+    return max(each for each in closes if each is not None and each < now)
+
+
+def told(path: OrderPath, found: list[Discrepancy], seconds: float, refused: bool) -> Mapping[str, Any]:
+    """What a restart came to."""
+    return {
+        "clean": path.stance.gate().reconciled,
+        "found": [each.kind for each in found],
+        "refused_before": refused,
+        "positions": {slot[1]: str(path.portfolio.symbol_qty(slot[1])) for slot, _ in path.portfolio.positions()},
+        "resolved": path.resolved,
+        "longest": path.longest,
+        "seconds": round(seconds, 3),
+    }
+
+
+def live(dsn: str, url: str, first: int, count: int, label: str = "") -> None:
+    """Restart, then act; see the module."""
+    doing = "start"
+
+    def reached(point: str) -> None:
+        if label == f"{doing}:{point}":
+            print(json.dumps({"killed": label}), flush=True)
             os.kill(os.getpid(), signal.SIGKILL)
 
-    path = OrderPath(dsn, url, reached)
-    differences = path.restart()
-    print(json.dumps({"restarted": [each.kind for each in differences]}), flush=True)
-    for number in range(int(first), int(first) + int(count)):
-        print(json.dumps({"placed": number, "kind": path.place(number)}), flush=True)
+    started = time.monotonic()
+    path = OrderPath(dsn, url, reached, streams=True)
+    early = BAR - timedelta(days=1, minutes=first)
+    order = intent(qty=1, bar_ts=early)
+    refused = path.manager.place(decision(order, early), order).reason == "not_reconciled"
+    found = path.restart()
+    print(json.dumps({"restarted": told(path, found, time.monotonic() - started, refused)}), flush=True)
+    for number in range(first, first + count):
+        doing = ACTIONS[number % len(ACTIONS)]
+        path.act(number, doing)
+        print(json.dumps({"done": number, "action": doing}), flush=True)
     path.settle()
-    print(json.dumps({"done": [each.kind for each in path.compare()]}), flush=True)
+    path.dispatcher.on_time()
+    print(json.dumps({"ended": told(path, list(path.compare().found), 0.0, refused)}), flush=True)
+    path.close()
+
+
+def main() -> None:
+    """Make a process per request."""
+    for line in sys.stdin:
+        asked = json.loads(line)
+        child = os.fork()
+        if child == 0:
+            for name, number in (("out", 1), ("err", 2)):
+                os.dup2(os.open(asked[name], os.O_WRONLY | os.O_CREAT), number)
+            try:
+                live(*asked["arguments"])
+            except BaseException:  # noqa: BLE001 - the end of this process, told in its file
+                traceback.print_exc()
+                os._exit(1)
+            os._exit(0)
+        print(child, flush=True)
+        print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
 
 
 if __name__ == "__main__":

@@ -26,9 +26,8 @@ from torghut_runtime.orders.firewall import Firewall
 from torghut_runtime.orders.manager import OrderManager, Outcome
 from torghut_runtime.orders.portfolio import Portfolio
 from torghut_runtime.orders.rate_limit import RequestBudget
-from torghut_runtime.orders.reconcile import reconcile
 from torghut_runtime.orders.tracker import OrderTracker
-from torghut_runtime.risk.limits import Gate, Limits
+from torghut_runtime.risk.limits import Gate
 from torghut_runtime.storage.database import connect, create_engine
 from torghut_runtime.storage.lease import Lease, acquire
 from torghut_runtime.storage.order_journal import PostgresJournal
@@ -128,7 +127,7 @@ class StopWorld:
             manager=self.manager,
             account=self.account,
             stance=self.stance,
-            limits=Limits.of(self.settings),
+            recheck=lambda each: self.stops.blocks.reasons(each.strategy_id, is_exit=each.is_exit),
             order_ttl_seconds=600,
             price_of=lambda symbol: PriceSnapshot(Decimal(100), self.clock.now(), "bar_close"),
             clock=self.clock,
@@ -177,7 +176,7 @@ class StopWorld:
 
     def reconcile(self) -> None:
         """Take the broker's word on every order."""
-        self.in_trading_thread(lambda: reconcile(self.manager, self.reader))
+        self.in_trading_thread(lambda: self.manager.take_all([*self.reader.orders(), *self.reader.open_orders()]))
 
     def open_orders(self) -> list[Mapping[str, Any]]:
         """What is open at the broker."""

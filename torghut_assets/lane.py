@@ -36,6 +36,7 @@ from torghut_assets.guard.stages import (
 )
 from torghut_assets.guard.store import Guard
 from torghut_assets.market.data import MarketData, market_signals, read_market_bars
+from torghut_assets.promotion.announcing import announce
 from torghut_assets.promotion.approval import PresentedApproval
 from torghut_assets.promotion.configmap import render_patch
 from torghut_assets.promotion.configmap_file import read_text
@@ -281,16 +282,18 @@ def _judge(
         cap_multiplier=decision.cap_multiplier,
     )
     if connection is not None:
+        strategy_ids = tuple(each.strategy_id for each in spec.strategies)
         decision = record_decision(
             connection,
             decision,
             evaluation,
             research.results.report,
             research.report,
-            tuple(each.strategy_id for each in spec.strategies),
+            strategy_ids,
             actor=operating_system_user(),
             code_version=version,
         )
+        announce(connection, decision, strategy_ids)
     if decision.promotion_allowed:
         stages.publish(evaluation.run_id, patch.encode())
     progress("bundle", 1, 2)

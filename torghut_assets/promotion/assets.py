@@ -38,6 +38,7 @@ from torghut_assets.keys import (
 )
 from torghut_assets.partitions import CANDIDATES
 from torghut_assets.presentation import reasons_list, rule_table
+from torghut_assets.promotion.announcing import announce
 from torghut_assets.promotion.configmap import render_patch
 from torghut_assets.promotion.configmap_file import read_text
 from torghut_assets.promotion.decision import PromotionDecision, decide_promotion
@@ -233,16 +234,18 @@ def promotion_decision(
     )
     with database.connection() as connection:
         if connection is not None:
+            strategy_ids = tuple(each.strategy_id for each in spec.strategies)
             decision = record_decision(
                 connection,
                 decision,
                 evaluation,
                 results.report,
                 report,
-                tuple(each.strategy_id for each in spec.strategies),
+                strategy_ids,
                 actor=ACTOR,
                 code_version=lane_code_version(),
             )
+            announce(connection, decision, strategy_ids)
     artifacts.store.forget(PATCH.path, name)
     judged = judged_files(research, evidence, evaluation)
     bundle = export_bundle(

@@ -55,8 +55,9 @@ def _filled(wanted: Wanted, since: datetime, cursor: Cursor | None = None) -> sa
     """Costs of filled orders, the newest fill first; each way has its index."""
     t, e = execution_tca_metrics, executions
     if wanted.symbol is None and wanted.strategy_id is None:
-        query = sa.select(t).select_from(e.join(t, t.c.execution_id == e.c.id))
-        by, key = e.c.last_fill_at, e.c.id
+        # OFFSET keeps it a look-up per order: a join by hash would read the whole table of costs
+        costs = sa.select(t).where(t.c.execution_id == e.c.id).offset(sa.literal_column("0")).lateral("costs")
+        query, by, key = sa.select(costs).select_from(e.join(costs, sa.true())), e.c.last_fill_at, e.c.id
     else:
         query, by, key = sa.select(t), t.c.last_fill_at, t.c.execution_id
         for name in ("symbol", "strategy_id"):

@@ -90,6 +90,10 @@ class AlpacaReader:
         """All open orders, oldest first."""
         return self._pages({"status": "open"})
 
+    def order(self, order_id: str) -> Document | None:
+        """An order by the broker's id."""
+        return self._known(f"/orders/{order_id}")
+
     def transfers(self) -> list[Document]:
         """Every deposit and withdrawal of the account."""
         found: list[Document] = []
@@ -103,9 +107,11 @@ class AlpacaReader:
 
     def order_by_client_id(self, client_order_id: str) -> Document | None:
         """The order of a client order id."""
+        return self._known("/orders:by_client_order_id", {"client_order_id": client_order_id})
+
+    def _known(self, path: str, query: Mapping[str, str] | None = None) -> Document | None:
         try:
-            query = {"client_order_id": client_order_id}
-            return _called(lambda: self._get("/orders:by_client_order_id", query))
+            return _called(lambda: self._get(path, query))
         except RejectedError as error:
             if error.status == _NOT_FOUND:
                 return None

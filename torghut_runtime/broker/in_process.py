@@ -43,6 +43,11 @@ class InProcessBroker:
         found = self._broker.desk.book.listed(status="open", limit=_ALL, ascending=True)
         return [order.document() for order in found]
 
+    def order(self, order_id: str) -> Document | None:
+        """An order by the broker's id."""
+        order = self._broker.desk.book.find(order_id)
+        return None if order is None else order.document()
+
     def transfers(self) -> list[Document]:
         """Every deposit and withdrawal of the account."""
         listed = self._broker.desk.activities.listed

@@ -61,6 +61,10 @@ class BrokerReader(Protocol):
         """All open orders, oldest first; all pages."""
         ...
 
+    def order(self, order_id: str) -> Document | None:
+        """An order by the broker's id, None where the broker knows none."""
+        ...
+
     def transfers(self) -> list[Document]:
         """Every deposit and withdrawal of the account, as activities; all pages."""
         ...

@@ -1,12 +1,26 @@
-"""``torghut-runtime positions``: what our records say is held, beside what the broker holds."""
+"""``torghut-runtime positions``: what our records say is held beside what the broker holds, and booking a difference.
 
+Nothing here trades. A process that trades takes over what was booked with its next reconciliation.
+"""
+
+import sys
 from decimal import Decimal
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from torghut_runtime.command_line import ExitCode, end, examples, json_option, print_json, print_table
-from torghut_runtime.errors import UpstreamError
+from torghut_runtime.command_line import (
+    ExitCode,
+    end,
+    examples,
+    json_option,
+    operating_system_user,
+    print_json,
+    print_table,
+)
+
+if TYPE_CHECKING:
+    from torghut_runtime.commands.held_positions import Difference
 
 
 @click.group(
@@ -28,30 +42,11 @@ def show(as_json: bool = False) -> None:
     Ours is the fold of every stored order event of the account; the broker is that of the environment. Reads only.
     Exit 3 when a quantity differs.
     """
-    from torghut_runtime.broker.alpaca import AlpacaReader, account_fault
-    from torghut_runtime.broker.protocol import BrokerError
-    from torghut_runtime.orders.portfolio import Portfolio
-    from torghut_runtime.orders.reconcile import position_differences, restore
-    from torghut_runtime.orders.tracker import OrderTracker
-    from torghut_runtime.settings import load_settings
-    from torghut_runtime.storage.database import connect, create_engine
-    from torghut_runtime.storage.order_journal import stored_events, stored_intents
-    from torghut_runtime.trading_settings import load_trading_settings
+    from torghut_runtime.commands.held_positions import held_positions
+    from torghut_runtime.orders.reconcile import position_differences
 
-    trading = load_trading_settings()
-    label, mode = trading.mode.account_label, trading.mode.mode
-    base_url = trading.broker_url
-    tracker = OrderTracker(label, Portfolio(Decimal(0)))
-    with connect(create_engine(load_settings().db_dsn)) as connection:
-        restore(tracker, stored_intents(connection, label), stored_events(connection, label))
-    try:
-        reader = AlpacaReader(trading.broker, base_url)
-        account, held = reader.account(), reader.positions()
-    except BrokerError as error:
-        raise UpstreamError(f"broker at {base_url}: {error}") from None
-    fault = account_fault(account, base_url, mode, trading.broker.live_account_number)
-    if fault is not None:
-        raise UpstreamError(f"account_mismatch: account {account.get('account_number')} {fault}")
+    ours = held_positions()
+    tracker, held, account, label = ours.tracker, ours.documents, ours.account, ours.account_label
     different = {each.symbol: each for each in position_differences(tracker, held)}
     theirs = {document["symbol"]: Decimal(document["qty"]) for document in held}
     symbols = sorted({slot[1] for slot, _ in tracker.portfolio.positions()} | set(theirs))
@@ -95,3 +90,66 @@ def _print(items: list[dict[str, Any]]) -> None:
         return
     columns = ("symbol", "strategy", "qty", "average entry", "broker", "difference")
     print_table(columns, sorted([*rows, *totals], key=lambda row: (row[0], row[1] == "all", row[1])))
+
+
+@positions.command(
+    epilog=examples(
+        "torghut-runtime positions reconcile AAPL --reason '4:1 split of 12 January'",
+        "torghut-runtime positions reconcile AAPL --reason 'transferred by hand' --yes",
+    )
+)
+@click.argument("symbol")
+@click.option("--reason", required=True, help="Why the difference is booked; kept in the ledger.")
+@click.option("--yes", is_flag=True, help="Book without asking; needed where nobody can be asked.")
+@json_option
+def reconcile(symbol: str, reason: str, yes: bool = False, as_json: bool = False) -> None:
+    """Book the difference between our position in SYMBOL and the broker's, and unfreeze the symbol.
+
+    An announced split multiplies every strategy's quantity and divides its average entry; any other difference goes to
+    'unattributed'. Exit 3 when it was not booked: somebody said no, or an order of the symbol is not in our records as
+    the broker has it.
+    """
+    from torghut_runtime.commands.held_positions import book, difference_in, held_positions
+
+    reason = reason.strip()
+    if not 1 <= len(reason) <= 500:
+        raise click.BadParameter("must have 1 to 500 characters", param_hint="--reason")
+    found = difference_in(held_positions(), symbol.strip().upper())
+    if not found.is_open:
+        _tell(found, None, as_json)
+        return
+    if found.behind:
+        _tell(found, None, as_json)
+        end(ExitCode.DENIED)
+    if not yes:
+        if as_json or not (sys.stdin.isatty() and sys.stdout.isatty()):
+            raise click.UsageError("nobody can be asked here; --yes books without asking")
+        _show(found)
+        if not click.confirm("Book this?", default=False):
+            end(ExitCode.DENIED)
+    _tell(found, book(found, reason=reason, actor=operating_system_user()), as_json)
+
+
+def _tell(found: "Difference", ledger_seq: int | None, as_json: bool) -> None:
+    if as_json:
+        print_json({**found.document(), "booked": ledger_seq is not None, "ledger_seq": ledger_seq})
+        return
+    _show(found)
+    if found.behind:
+        click.echo(f"not booked: {', '.join(found.behind)} not in our records as the broker has it; try again later")
+    elif ledger_seq is None:
+        click.echo("nothing to book")
+    else:
+        click.echo(f"booked, ledger record {ledger_seq}")
+
+
+def _show(found: "Difference") -> None:
+    click.echo(f"{found.symbol}: ours {found.ours}, broker {found.theirs}")
+    if found.frozen is not None:
+        click.echo(f"frozen: {found.frozen.reason}")
+    if found.split is not None:
+        announced = found.split.document()
+        click.echo(f"announced: split {announced['ratio']}, ex-date {announced['ex_date']}")
+    rows = [(each.strategy_id, each.qty_factor, each.qty_change, each.price) for each in found.adjustments]
+    if rows:
+        print_table(("strategy", "quantity ×", "then +", "at price"), rows)

@@ -11,7 +11,7 @@ from decimal import Decimal
 from typing import Final
 
 from torghut_runtime.clock import NANOSECONDS
-from torghut_runtime.orders.portfolio import Portfolio, Slot
+from torghut_runtime.orders.portfolio import UNATTRIBUTED, Portfolio, Slot
 from torghut_runtime.orders.tracker import OrderTracker
 from torghut_runtime.risk.baselines import Baselines
 from torghut_runtime.risk.limits import Exposure, Side
@@ -116,9 +116,9 @@ class AccountView:
         equity, gross = portfolio.equity, portfolio.gross
         symbols = portfolio.symbols()
         waiting = [each for each in portfolio.reservations.values() if each.slot[1] == symbol]
-        foreign = [order for order in self._tracker.open_orders() if order.intent is None]
         last = self._last_entry.get(slot)
-        opposite = any((each.left < 0) == (side == "buy") for each in waiting if each.left)
+        ours = [each for each in waiting if each.left and each.slot[0] != UNATTRIBUTED]
+        opposite = any((each.left < 0) == (side == "buy") for each in ours)
         return Exposure(
             equity=equity,
             opening_equity=self.opening_equity,
@@ -130,8 +130,8 @@ class AccountView:
             strategy_symbol=portfolio.in_slot(slot),
             symbols=len(symbols),
             in_symbol=symbol in symbols,
-            open_orders=len(portfolio.reservations) + len(foreign),
-            open_orders_in_symbol=len(waiting) + sum(order.state.symbol == symbol for order in foreign),
+            open_orders=len(portfolio.reservations),
+            open_orders_in_symbol=len(waiting),
             orders_last_minute=len(self._sent),
             orders_in_symbol_last_minute=sum(each == symbol for _, each in self._sent),
             opposite_order_open=opposite,

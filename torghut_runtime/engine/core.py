@@ -28,6 +28,7 @@ from torghut_runtime.engine.trader import Refusals, Trader
 from torghut_runtime.market_data.live_market import LiveMarket
 from torghut_runtime.market_data.sources import source_name
 from torghut_runtime.orders.firewall import Firewall
+from torghut_runtime.orders.frozen_symbols import FrozenSymbols
 from torghut_runtime.orders.journal import StoredIntent
 from torghut_runtime.orders.manager import OrderManager
 from torghut_runtime.orders.portfolio import UNATTRIBUTED, Portfolio
@@ -37,6 +38,7 @@ from torghut_runtime.risk.baselines import Baselines, transfers_of
 from torghut_runtime.storage.database import connect
 from torghut_runtime.storage.lease import Lease
 from torghut_runtime.storage.order_journal import PostgresJournal, stored_events, stored_intents
+from torghut_runtime.storage.position_adjustments import stored_adjustments, stored_freezes
 from torghut_runtime.strategies.registry import BoundStrategy
 from torghut_runtime.trading_settings import TradingSettings
 
@@ -89,6 +91,7 @@ class TradingCore:
             max_retries=settings.execution.max_retries,
             metrics=outside.metrics,
         )
+        self.frozen = FrozenSymbols()
         self.trader: Trader | None = None
         self.account: Mapping[str, object] = {}
 
@@ -104,7 +107,11 @@ class TradingCore:
         with connect(self._database) as connection:
             self._stored = stored_intents(connection, self._label)
             events = stored_events(connection, self._label)
-        restore(self.tracker, self._stored, events)
+            booked = stored_adjustments(connection, self._label)
+            frozen = stored_freezes(connection, self._label)
+        restore(self.tracker, self._stored, events, [(each.slot, each.entry) for each in booked])
+        for each in frozen:
+            self.frozen.freeze(each)
 
     def resolve(self) -> None:
         """Look for what an earlier process left half done; what is not found at once is looked for again later."""
@@ -159,6 +166,7 @@ class TradingCore:
             refusals=refusals,
             recorder=outside.recorder,
             blocks=blocks,
+            frozen=self.frozen,
             market=market,
         )
         self._take_over(trader)
@@ -166,17 +174,12 @@ class TradingCore:
         return trader
 
     def _take_over(self, trader: Trader) -> None:
-        for stored in self._queued:
-            if stored.decision is not None:
-                trader.dispatcher.requeue(stored.decision, stored.intent)
+        trader.dispatcher.take_over(self._queued)
         for stored in self._stored:
-            intent, order = stored.intent, self.tracker.order_of(stored.intent.client_order_id)
+            intent = stored.intent
             if stored.sent_at is not None and not intent.is_exit and stored.state != "rejected":
                 slot = (intent.strategy_id, intent.terms.symbol)
                 trader.account.entry_sent(slot, nanoseconds_of(stored.sent_at.astimezone(UTC)))
-            is_working = order is not None and order.is_open and not intent.is_exit
-            if is_working and stored.decision is not None and intent.terms.limit_price is not None:
-                trader.dispatcher.resume(stored.decision, intent)
         self._queued, self._stored = [], []
 
     def flattener(self, cancel_all: CancelAll) -> Flattener:

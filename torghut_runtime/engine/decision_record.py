@@ -39,6 +39,7 @@ def decision_of(
     sized: Sized | None = None,
     target_qty: Decimal | None = None,
     terms: OrderTerms | None = None,
+    flags: Sequence[str] = (),
     step: StepRecord | None = None,
 ) -> Decision:
     """The record of a verdict and of what became of it; ``reasons`` are those that refuse it, ``reason`` why it is."""
@@ -73,6 +74,7 @@ def decision_of(
             "order_type": terms.order_type,
             "time_in_force": terms.time_in_force,
             "limit_price": terms.limit_price,
+            "flags": list(flags),
         },
     }
     strategy_id = strategy.entry.strategy_id

@@ -39,6 +39,26 @@ class EntryDraft:
         return self.price.price if self.limit is None else max(self.limit, self.price.price)
 
 
+@dataclass(frozen=True, slots=True)
+class HeldEntry:
+    """An entry as its strategy meant it, not yet sized; ``goal`` is what a target asks for, None for a signal."""
+
+    verdict: Verdict
+    goal: Decimal | None
+    until_ns: int
+    """How long it may wait for the end of an exit on the other side."""
+
+    @property
+    def symbol(self) -> str:
+        """Of its bar."""
+        return self.verdict.bar.symbol
+
+    @property
+    def timeframe(self) -> str:
+        """Of its bar."""
+        return self.verdict.bar.timeframe
+
+
 def slot_of(verdict: Verdict) -> Slot:
     """Strategy and symbol of a verdict."""
     return verdict.strategy.entry.strategy_id, verdict.bar.symbol

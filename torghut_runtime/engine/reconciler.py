@@ -50,6 +50,10 @@ class BrokerAnswers:
         """Every deposit and withdrawal."""
         return self.moved
 
+    def order(self, order_id: str) -> Document | None:
+        """Asked now: the order of a broker's id."""
+        return self.reader.order(order_id)
+
     def order_by_client_id(self, client_order_id: str) -> Document | None:
         """Asked now: the order of a client order id."""
         return self.reader.order_by_client_id(client_order_id)

@@ -13,14 +13,15 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Final
 
-from torghut_runtime.clock import Clock, nanoseconds_of
+from torghut_runtime.clock import NANOSECONDS, Clock, nanoseconds_of
 from torghut_runtime.compiled import Vector
 from torghut_runtime.engine.account_view import AccountView, with_taken
 from torghut_runtime.engine.circuit import StrategyCircuit
 from torghut_runtime.engine.decision_record import decision_of, parameters_digest
 from torghut_runtime.engine.dispatcher import Dispatcher, collar_price, intent_of
 from torghut_runtime.engine.driver import StrategyDriver, Verdict, position_vector
-from torghut_runtime.engine.entry_draft import EntryDraft, cap_of, slot_of, time_in_force, wish_of
+from torghut_runtime.engine.entry_draft import EntryDraft, HeldEntry, cap_of, slot_of, time_in_force, wish_of
+from torghut_runtime.engine.exit_terms import exit_flags, exit_limit
 from torghut_runtime.engine.market_view import BarsOnly, DailyVolumes, MarketSource, PriceSnapshot, as_decimal
 from torghut_runtime.engine.recording import Recorder
 from torghut_runtime.engine.stance import Stance
@@ -29,9 +30,11 @@ from torghut_runtime.engine.strategy_blocks import StrategyBlocks
 from torghut_runtime.market.calendar import TradingCalendar, is_exchange_traded
 from torghut_runtime.market.features import Bar
 from torghut_runtime.market.timeframe import DAILY, timeframe_seconds
+from torghut_runtime.orders.frozen_symbols import SPLIT, FrozenSymbols
 from torghut_runtime.orders.journal import Journal
 from torghut_runtime.orders.manager import OrderManager
-from torghut_runtime.orders.model import Decision, OrderTerms
+from torghut_runtime.orders.model import Decision, Intent, OrderTerms
+from torghut_runtime.orders.portfolio import UNATTRIBUTED
 from torghut_runtime.orders.trace import tell_decision, tell_order
 from torghut_runtime.risk.allocator import Sized, net, size_entry, size_step, size_target
 from torghut_runtime.risk.limits import (
@@ -54,6 +57,9 @@ _GRACE_SECONDS: Final = 10.0
 """How much older than its timeframe a bar may be when it is decided on, unless a setting says otherwise."""
 CONFLICT: Final = "intent_conflict_resolved"
 DEGRADED: Final = "strategy_degraded"
+DISABLED: Final = "strategy_disabled"
+UNKNOWN: Final = "order_unknown_unresolved"
+"""The strategy enters nothing in a symbol while an order of its own there has no certain answer."""
 SHORTS: Final = "shorts_not_allowed"
 
 
@@ -74,11 +80,13 @@ class Trader:
         journal: Journal,
         stance: Stance,
         clock: Clock,
+        frozen: FrozenSymbols | None = None,
         refusals: Refusals = lambda _strategy_id, _symbol: (),
         recorder: Recorder | None = None,
         blocks: StrategyBlocks | None = None,
         market: MarketSource | None = None,
     ) -> None:
+        self.frozen = FrozenSymbols() if frozen is None else frozen
         self.driver = driver
         self.refusals = refusals
         self._market = market or BarsOnly()
@@ -104,6 +112,8 @@ class Trader:
             settings.strategies.circuit_errors, settings.strategies.circuit_cooldown_seconds
         )
         self._prices: dict[str, PriceSnapshot] = {}
+        self._held_back: list[HeldEntry] = []
+        """Entries against an exit that is open: they wait for its end, at most one bar."""
         self.blocks = blocks or StrategyBlocks()
         self.continuity: Callable[[], Sequence[str]] = tuple
         """Reasons that market data give to stop, asked at every evaluation."""
@@ -117,12 +127,13 @@ class Trader:
             manager=manager,
             account=account,
             stance=stance,
-            limits=self.limits,
+            recheck=self._recheck,
             order_ttl_seconds=settings.execution.order_ttl_seconds,
             price_of=self._price_now,
             clock=clock,
             blocks=self.blocks,
         )
+        self.frozen.on_frozen.append(self.dispatcher.freeze)
 
     def use(self, driver: StrategyDriver) -> None:
         """Ask other strategies from the next bar on; positions and orders stay."""
@@ -146,13 +157,14 @@ class Trader:
                 self.account.begin(bar.session)
             self._volumes.add(bar)
             self._prices[bar.symbol] = self._market.price(bar, now, waits=self._waits(bar))
-            self.portfolio.mark(bar.symbol, as_decimal(bar.close))
+            self._mark(bar.symbol, as_decimal(bar.close))
         self.account.value()
         if self.evaluates_bars:
             self.watch()
         else:
             self.emergency_stop.check_losses()
         for bar in bars:
+            self._release_entries(lambda held, bar=bar: (held.symbol, held.timeframe) == (bar.symbol, bar.timeframe))
             for strategy in self.driver.strategies:
                 if strategy.entry.base_timeframe == bar.timeframe:
                     self.portfolio.bar_passed((strategy.entry.strategy_id, bar.symbol))
@@ -208,16 +220,19 @@ class Trader:
         if order is not None:
             tell_order(logger, order)
             self.dispatcher.on_order_change()
+            self._release_entries()
 
     def on_time(self) -> None:
         """Do what is due: look for unknown orders, then whatever waits for its moment."""
         self.manager.resolve()
         self.dispatcher.on_time()
+        self._release_entries()
 
     @property
     def next_due_ns(self) -> int | None:
         """When :meth:`on_time` has something to do, without a bar or an event."""
-        times = (self.manager.next_look_up_ns, self.dispatcher.next_due_ns)
+        held = min((each.until_ns for each in self._held_back), default=None)
+        times = (self.manager.next_look_up_ns, self.dispatcher.next_due_ns, held)
         return min((at for at in times if at is not None), default=None)
 
     def watch(self) -> None:
@@ -235,6 +250,13 @@ class Trader:
             continuity=tuple(self.continuity()),
             flags_stale="flags_stale" in self.stance.gate().entry_refusals,
         )
+
+    def _mark(self, symbol: str, price: Decimal) -> None:
+        """Take a new price; where it jumps by an announced split the symbol is frozen and keeps its value."""
+        held = self.portfolio.symbol_qty(symbol)
+        self.frozen.price_moves(symbol, held, self.portfolio.marks.get(symbol), price)
+        if self.frozen.reason(symbol) != SPLIT:
+            self.portfolio.mark(symbol, price)
 
     # Judging a bar ----------------------------------------------------------------------------------------------------
 
@@ -260,16 +282,20 @@ class Trader:
         taken = ZERO
         for verdict in verdicts:
             self._circuit.note(verdict.strategy.entry.strategy_id, now_ns, failed=verdict.is_invalid)
-        growing: list[tuple[Verdict, Decimal | None]] = []
+        growing: list[HeldEntry] = []
+        until_ns = now_ns + int(timeframe_seconds(bar.timeframe) * NANOSECONDS)
         for verdict in verdicts:
             code = self._meant(verdict)
             goal = self._target(verdict) if code == REASON_TARGET else None
             if code == REASON_ENTRY or (goal is not None and not self._shrinks(verdict, goal)):
-                growing.append((verdict, goal))
+                growing.append(HeldEntry(verdict, goal, until_ns))
             elif code != REASON_HOLD and not verdict.is_invalid:
                 self._exit(verdict, REASONS[code], goal or ZERO)
-        for verdict, goal in growing:
-            entry = self._wished(verdict, goal, taken)
+        for each in growing:
+            if self._waits_for_exit(each):
+                self._held_back.append(each)
+                continue
+            entry = self._wished(each.verdict, each.goal, taken)
             taken += entry.qty * entry.worst_price
             entries.append(entry)
         for entry, qty in zip(entries, net([each.qty for each in entries]), strict=True):
@@ -326,9 +352,12 @@ class Trader:
             self._note(verdict, reason, gate, price, goal)
             return
         side: Side = "buy" if change > 0 else "sell"
-        tif = time_in_force(slot[1], is_open=self.dispatcher.is_open(slot[1]))
-        terms = OrderTerms(slot[1], side, abs(change), "market", tif)
-        decision = self._decision(verdict, reason, [], price, target_qty=goal, terms=terms)
+        is_open = self.dispatcher.is_open(slot[1])
+        limit = exit_limit(price, side, self._settings) if is_open else None
+        kind = "market" if limit is None else "limit"
+        terms = OrderTerms(slot[1], side, abs(change), kind, time_in_force(slot[1], is_open=is_open), limit)
+        flags = exit_flags(price, self._clock.now(), self._settings)
+        decision = self._decision(verdict, reason, [], price, target_qty=goal, terms=terms, flags=flags)
         self.dispatcher.exit(decision, intent_of(self._label, decision, 0, terms, price, is_exit=True))
 
     # Entries ----------------------------------------------------------------------------------------------------------
@@ -375,16 +404,11 @@ class Trader:
             reasons.append(DEGRADED)
         reasons += market_reasons(market, self.limits, is_exit=False, opens_short=opens_short)
         reasons += entry.reasons
+        if any((each.strategy_id, each.terms.symbol) == slot for each in self.manager.unknown):
+            reasons.append(UNKNOWN)
         if entry.qty:
-            asked = Entry(
-                side=entry.side,
-                qty=abs(entry.qty),
-                worst_price=entry.worst_price,
-                opens_short=opens_short,
-                strategy_notional_cap=cap_of(strategy.entry.max_notional_per_trade),
-                strategy_position_pct=cap_of(strategy.entry.max_position_pct_equity),
-                average_daily_volume=self._average_volume(bar.symbol),
-            )
+            qty = abs(entry.qty)
+            asked = self._entry_of(strategy, entry.side, qty, entry.worst_price, bar.symbol, opens_short)
             reasons += entry_reasons(asked, self.account.exposure(slot, entry.side, now_ns), self.limits)
         why = entry.verdict.reason
         goal = self.portfolio.position(slot).qty + entry.qty
@@ -407,6 +431,64 @@ class Trader:
             return price.touch(side)
         return collar_price(price.price, side, self.limits.price_collar_bps)
 
+    # Entries that wait ------------------------------------------------------------------------------------------------
+
+    def _waits_for_exit(self, each: HeldEntry) -> bool:
+        """Whether an entry's other side is open, and only by exits."""
+        verdict = each.verdict
+        slot, symbol = slot_of(verdict), verdict.bar.symbol
+        ahead = verdict.out[0] if each.goal is None else float(each.goal - self.portfolio.position(slot).qty)
+        against = [
+            held
+            for held in self.portfolio.reservations.values()
+            if held.slot[1] == symbol and held.left and (held.left < 0) == (ahead > 0) and held.slot[0] != UNATTRIBUTED
+        ]
+        return bool(against) and all(held.is_exit for held in against) and not self._waits(verdict.bar)
+
+    def _release_entries(self, over: Callable[[HeldEntry], bool] = lambda _: False) -> None:
+        """Send the entries whose way is free, refuse those that have waited a bar (or whose next bar is here)."""
+        now_ns = self._clock.now_ns()
+        for each in [*self._held_back]:
+            if self._waits_for_exit(each) and now_ns < each.until_ns and not over(each):
+                continue
+            self._held_back.remove(each)
+            entry = self._wished(each.verdict, each.goal, ZERO)
+            self._enter(entry, each.verdict.bar)
+
+    def _recheck(self, intent: Intent) -> list[str]:
+        """What stands against a queued order now, its own reservation left aside: every check of its decision again."""
+        slot, terms = (intent.strategy_id, intent.terms.symbol), intent.terms
+        now_ns = self._clock.now_ns()
+        reasons = gate_reasons(self.stance.gate(), is_exit=intent.is_exit)
+        reasons += self.blocks.reasons(intent.strategy_id, is_exit=intent.is_exit)
+        reasons += market_reasons(MarketView(frozen=slot[1] in self.frozen), self.limits, is_exit=True)
+        if intent.is_exit:
+            return reasons
+        strategy = next((each for each in self.driver.strategies if each.entry.strategy_id == slot[0]), None)
+        if strategy is None:
+            return [*reasons, DISABLED]
+        if self._circuit.is_open(slot[0], now_ns):
+            reasons.append(DEGRADED)
+        opens_short = terms.side == "sell" and self.portfolio.position(slot).qty <= 0
+        self.portfolio.release(intent.client_order_id)
+        exposure = self.account.exposure(slot, terms.side, now_ns)
+        self.portfolio.reserve(intent)
+        asked = self._entry_of(strategy, terms.side, terms.qty, intent.worst_price, terms.symbol, opens_short)
+        return reasons + entry_reasons(asked, exposure, self.limits)
+
+    def _entry_of(
+        self, strategy: BoundStrategy, side: Side, qty: Decimal, worst: Decimal, symbol: str, opens_short: bool
+    ) -> Entry:
+        return Entry(
+            side=side,
+            qty=qty,
+            worst_price=worst,
+            opens_short=opens_short,
+            strategy_notional_cap=cap_of(strategy.entry.max_notional_per_trade),
+            strategy_position_pct=cap_of(strategy.entry.max_position_pct_equity),
+            average_daily_volume=self._average_volume(symbol),
+        )
+
     def _market_view(self, verdict: Verdict, price: PriceSnapshot, *, order_price: Decimal | None = None) -> MarketView:
         bar, now = verdict.bar, self._clock.now()
         facts = self._market.facts(bar, verdict.strategy, now)
@@ -414,7 +496,7 @@ class Trader:
             is_open=self._waits(bar) or self.dispatcher.is_open(bar.symbol),
             calendar_agrees=facts.calendar_agrees,
             halted=facts.halted,
-            frozen=facts.frozen,
+            frozen=facts.frozen or bar.symbol in self.frozen,
             bar_age=(now - bar.event_ts).total_seconds(),
             bar_max_age=self._bar_max_age(bar.timeframe),
             reference_price=price.price,
@@ -433,9 +515,9 @@ class Trader:
         """Whether a decision on this bar waits for the next session: daily ones, once the session is over."""
         return bar.timeframe == DAILY and not self.dispatcher.is_open(bar.symbol)
 
-    def _price_now(self, symbol: str) -> PriceSnapshot:
-        """The newest price of a symbol, for orders that are priced again."""
-        return self._market.price_now(symbol, self._clock.now()) or self._prices[symbol]
+    def _price_now(self, symbol: str) -> PriceSnapshot | None:
+        """The newest price of a symbol, for orders that are priced again; None before there is one."""
+        return self._market.price_now(symbol, self._clock.now()) or self._prices.get(symbol)
 
     def _average_volume(self, symbol: str) -> Decimal | None:
         known = self._market.average_daily_volume(symbol)
@@ -455,6 +537,7 @@ class Trader:
         target_qty: Decimal | None = None,
         sized: Sized | None = None,
         terms: OrderTerms | None = None,
+        flags: Sequence[str] = (),
     ) -> Decision:
         self.metrics.decided()
         for code in reasons:
@@ -471,6 +554,7 @@ class Trader:
             sized=sized,
             target_qty=target_qty,
             terms=terms,
+            flags=flags,
             step=None if self._recorder is None else self._recorder.of(verdict),
         )
         tell_decision(logger, decision, reasons)

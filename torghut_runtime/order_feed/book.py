@@ -98,6 +98,9 @@ class OrderBook:
         default_factory=lambda: defaultdict[tuple[str, str], set[str]](set)
     )
 
+    def __contains__(self, ref: OrderRef) -> bool:
+        return (ref[0], ref[1]) in self._orders
+
     def load(self, events: Iterable[OrderEvent]) -> None:
         """Take events that are stored already."""
         for event in events:
@@ -141,6 +144,11 @@ class OrderBook:
                 self._strays.pop(client, None)
         self._replacing.pop((account, order_id), None)
         self._replaced.pop((account, order_id), None)
+        for event in order.own.events.values():
+            if event.replaces is not None:
+                self._replaced.get((account, event.replaces), set[str]()).discard(order_id)
+            if event.replaced_by is not None:
+                self._replacing.get((account, event.replaced_by), set[str]()).discard(order_id)
 
     def fingerprints(self, ref: OrderRef) -> Iterable[bytes]:
         """The identities of the events of an order."""

@@ -100,7 +100,7 @@ class Firewall:
             reasons = gate_reasons(self._gate(), is_exit=is_exit, flatten=flatten)
             if reasons:
                 raise BlockedError(reasons)
-            wait = self._budget.take(self._clock.now_ns())
+            wait = self._budget.take(self._clock.now_ns(), is_exit=is_exit)
             if wait > 0:
                 raise RateLimitedError(wait)
             if not self._may_submit():

@@ -19,6 +19,10 @@ IntentState = Literal["initialised", "submitting", "unknown", "rejected", "expir
 DecisionStatus = Literal["rejected", "planned"]
 
 
+class RefusedContentError(Exception):
+    """Events that the store refuses for what is in them; nothing of the call was kept."""
+
+
 class Journal(Protocol):
     """Where decisions and intents are kept; each call is one small transaction."""
 
@@ -43,7 +47,11 @@ class Journal(Protocol):
         ...
 
     def record(self, events: Sequence[bytes], source: Source) -> None:
-        """Keep the broker's events, in the form of the order feed."""
+        """Keep the broker's events, in the form of the order feed.
+
+        Raises:
+            RefusedContentError: one of them cannot be stored; none was.
+        """
         ...
 
 

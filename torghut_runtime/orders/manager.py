@@ -7,8 +7,9 @@ happened to an order is told by the fold of the broker's events.
 
 import logging
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from typing import Final
 
 from torghut_runtime.broker.protocol import (
@@ -24,7 +25,7 @@ from torghut_runtime.engine.metrics import TradingMetrics
 from torghut_runtime.logs import about
 from torghut_runtime.order_feed.event import Source
 from torghut_runtime.orders.firewall import BlockedError, Firewall
-from torghut_runtime.orders.journal import Journal
+from torghut_runtime.orders.journal import Journal, RefusedContentError
 from torghut_runtime.orders.model import Decision, Intent
 from torghut_runtime.orders.trace import fields_of
 from torghut_runtime.orders.tracker import OrderTracker, snapshot_event
@@ -46,6 +47,8 @@ Reached = Callable[[str], None]
 
 POINTS: Final = ("intent_committed", "submitting", "sent", "answered", "recorded")
 """Labelled points of :meth:`OrderManager.place`, in order."""
+ENDS: Final = ("cancelled", "withdrawn", "reconciled")
+"""Labelled points of a cancel (asked for), of an intent taken back, of the broker's word (kept, not yet taken)."""
 
 
 @dataclass(slots=True)
@@ -66,6 +69,8 @@ class Outcome:
     kind: str
     reason: str | None = None
     message: str | None = None
+    retry_after: float = 0.0
+    """Seconds after which it may be tried again, where there were too many requests."""
 
 
 class OrderManager:
@@ -94,6 +99,7 @@ class OrderManager:
         self._max_retries = max_retries
         self._reached = reached
         self._unknown: dict[str, _Unknown] = {}
+        self._unrecorded: deque[tuple[bytes, Source]] = deque()
 
     # Sending ----------------------------------------------------------------------------------------------------------
 
@@ -148,9 +154,9 @@ class OrderManager:
             document = request()
         except BlockedError as error:
             return self.refuse(intent, error.reasons[0])
-        except RateLimitedError:
+        except RateLimitedError as error:
             self.metrics.rate_limited()
-            return self.refuse(intent, RATE)
+            return replace(self.refuse(intent, RATE), retry_after=error.retry_after)
         except RejectedError as error:
             self._answered(left, "rejected")
             return self._rejected(intent, error)
@@ -200,8 +206,16 @@ class OrderManager:
         self._reached("answered")
         event = snapshot_event(document)
         self.tracker.apply(event)
-        self._journal.record([event], source)
+        self._unrecorded.append((event, source))
+        self.record_answers()
         self._reached("recorded")
+
+    def record_answers(self) -> None:
+        """Hand on the answers that the store has not taken yet. Raises ``StoreUnavailableError``: they are kept."""
+        while self._unrecorded:
+            event, source = self._unrecorded[0]
+            self._journal.record([event], source)
+            self._unrecorded.popleft()
 
     # Taking back ------------------------------------------------------------------------------------------------------
 
@@ -213,11 +227,13 @@ class OrderManager:
             self.metrics.broker_error(_kind(error))
             logger.info("cancel was not taken: %s", error, extra={"order_id": order_id})
             return False
+        self._reached("cancelled")
         return True
 
     def withdraw(self, intent: Intent, reason: str, *, expired: bool = False) -> None:
         """End an intent that was committed and never sent."""
         self._journal.move(intent, "expired" if expired else "canceled", reason=reason)
+        self._reached("withdrawn")
         self.tracker.forget(intent)
 
     # Unknown orders ---------------------------------------------------------------------------------------------------
@@ -226,6 +242,10 @@ class OrderManager:
     def unknown(self) -> tuple[Intent, ...]:
         """Intents without a certain answer, oldest first."""
         return tuple(each.intent for each in self._unknown.values())
+
+    def is_unknown(self, client_order_id: str) -> bool:
+        """Whether an intent has no certain answer yet."""
+        return client_order_id in self._unknown
 
     @property
     def unresolved(self) -> tuple[str, ...]:
@@ -243,11 +263,40 @@ class OrderManager:
         self._unknown[intent.client_order_id] = _Unknown(intent, sent_ns, due_ns=self._clock.now_ns())
 
     def take(self, document: Document) -> None:
-        """Take the broker's own word on an order, found by looking."""
-        event = snapshot_event(document)
-        if self.tracker.apply(event) is not None:
-            self.metrics.reconcile_updated()
-            self._journal.record([event], "reconcile")
+        """Take the broker's own word on one order. Raises as :meth:`take_all`."""
+        self.take_all([document])
+
+    def take_all(self, documents: Iterable[Document]) -> int:
+        """Take the broker's own word on orders, found by looking; how many of them cannot be read.
+
+        Raises:
+            StoreUnavailableError: nothing was kept or taken; the same word can be taken again.
+        """
+        fresh: list[bytes] = []
+        bad = 0
+        for document in documents:
+            value = snapshot_event(document)
+            event = self.tracker.read(value)
+            if event is None or event.order_id is None:
+                bad += 1
+            elif not self.tracker.knows(event):
+                fresh.append(value)
+        kept = self._kept(fresh)
+        self._reached("reconciled")
+        changed = sum(self.tracker.apply(value) is not None for value in kept)
+        if changed:
+            self.metrics.reconcile_updated(changed)
+        return bad
+
+    def _kept(self, values: list[bytes]) -> list[bytes]:
+        """What the journal has taken: all at once, or one by one where one of them is not to be had."""
+        if not values:
+            return values
+        try:
+            self._journal.record(values, "reconcile")
+        except RefusedContentError:
+            return [] if len(values) == 1 else [kept for value in values for kept in self._kept([value])]
+        return values
 
     def _mark_unknown(self, intent: Intent, reason: str) -> None:
         self._journal.move(intent, "unknown", reason=reason[:128])

@@ -1,13 +1,14 @@
 """Positions by strategy and symbol, cash, and what open orders hold back.
 
-A position is the replay of its orders' fills in the order of their times, so that a corrected or busted fill changes
-it as if it had never been otherwise. Quantities and money are ``Decimal``; averages keep 28 digits. Reservations hold
-from before an order is sent until it has ended: a decision always sees those before it.
+A position is the replay of its orders' fills, and of what a reconciliation booked beside them, in the order of their
+times, so that a corrected or busted fill changes it as if it had never been otherwise. Fills of orders that are
+forgotten become the base that the replay begins from. Quantities and money are ``Decimal``; averages keep 28 digits.
+Reservations hold from before an order is sent until it has ended: a decision always sees those before it.
 """
 
 from bisect import insort
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Final
 
@@ -16,6 +17,7 @@ from torghut_runtime.order_feed.state import OrderState
 from torghut_runtime.orders.model import Intent
 
 ZERO: Final = Decimal(0)
+_ONE: Final = Decimal(1)
 Slot = tuple[str, str]
 """Strategy and symbol."""
 
@@ -32,6 +34,15 @@ class BookedFill:
     execution_id: str
     signed_qty: Decimal = field(compare=False)
     price: Decimal = field(compare=False)
+    factor: Decimal = field(default=_ONE, compare=False)
+    """What a split multiplies the quantity by before anything is added."""
+
+    @classmethod
+    def adjustment(
+        cls, number: int, time_ns: int, factor: Decimal, signed_qty: Decimal, price: Decimal
+    ) -> "BookedFill":
+        """What a reconciliation booked: no execution of an order, and in its place among them by time."""
+        return cls(time_ns, f"adjustment:{number}", "", signed_qty, price, factor)
 
 
 @dataclass(slots=True)
@@ -42,6 +53,14 @@ class Position:
     average_entry: Decimal = ZERO
     realized: Decimal = ZERO
     bars_held: int = 0
+
+    def book(self, entry: BookedFill) -> None:
+        """Take one entry of the replay."""
+        if entry.factor != 1:
+            self.qty *= entry.factor
+            self.average_entry /= entry.factor
+        if entry.signed_qty:
+            self.take(entry.signed_qty, entry.price)
 
     def take(self, signed_qty: Decimal, price: Decimal) -> None:
         """Book a fill; what it closes realizes its result."""
@@ -88,11 +107,12 @@ class Portfolio:
         self._held: dict[Slot, Position] = {}
         """Those that are not flat."""
         self._fills: dict[Slot, list[BookedFill]] = {}
+        self._base: dict[Slot, Position] = {}
+        """What the fills of forgotten orders came to: the replay begins here."""
+        self._recalled: set[str] = set()
+        """Orders that were forgotten and have come back: their earlier fills are within the base."""
+        self._changed: dict[Slot, None] = {}
         self._of_order: dict[str, tuple[Slot, tuple[BookedFill, ...]]] = {}
-        self._settled: dict[Slot, Position] = {}
-        """What fills that are no longer kept made of a position; those that are kept come after them."""
-        self._ended: dict[str, int] = {}
-        """Orders that are settled, and how many of their fills wait behind one that is not."""
         self._reservations: dict[str, Reservation] = {}
         self.version = 0
         """Grows with every change of a position, a reservation or a mark."""
@@ -108,6 +128,26 @@ class Portfolio:
         self._reservations[intent.client_order_id] = Reservation(
             slot, intent.signed_qty, intent.worst_price, intent.is_exit
         )
+
+    def hold_foreign(self, order: str, state: OrderState) -> None:
+        """Hold back what an open order of somebody else on this account may need."""
+        if state.symbol is None or state.qty is None:
+            return
+        left = max(state.qty - state.filled_qty, ZERO) * (1 if state.side == "buy" else -1)
+        price = state.limit_price or state.stop_price or self.marks.get(state.symbol) or ZERO
+        held = self.symbol_qty(state.symbol)
+        reduces = left * held < 0 and abs(left) <= abs(held)
+        self._reservations[order] = Reservation((UNATTRIBUTED, state.symbol), left, price, reduces)
+        self.version += 1
+
+    def is_reserved(self, client_order_id: str) -> bool:
+        """Whether anything is held back for an order."""
+        return client_order_id in self._reservations
+
+    def last_fill_ns(self, symbol: str) -> int:
+        """Broker time of the newest entry of a symbol that is still told apart, -1 without one."""
+        newest = (entries[-1].time_ns for slot, entries in self._fills.items() if slot[1] == symbol and entries)
+        return max(newest, default=-1)
 
     def release(self, client_order_id: str) -> None:
         """Give back what is held for an order that has ended or never came to be."""
@@ -139,42 +179,72 @@ class Portfolio:
         if fills[: len(before)] == before and (not booked or new[0] > booked[-1]):
             for fill in new:
                 booked.append(fill)
-                self.position(slot).take(fill.signed_qty, fill.price)
+                self.position(slot).book(fill)
             self._moved(slot)
             return
-        kept = [fill for fill in booked if fill.order != order]
+        if order in self._recalled:
+            kept = booked + [_voiding(fill) for fill in before if fill not in fills]
+            fills = tuple(fill for fill in fills if fill not in before)
+        else:
+            kept = [fill for fill in booked if fill.order != order]
         for fill in fills:
             insort(kept, fill)
         self._fills[slot] = kept
-        settled = self._settled.get(slot, Position())
-        replayed = Position(settled.qty, settled.average_entry, settled.realized)
-        for fill in kept:
-            replayed.take(fill.signed_qty, fill.price)
+        self._replay(slot)
+
+    def _replay(self, slot: Slot) -> None:
+        replayed = replace(self._base.get(slot, Position()))
+        for entry in self._fills[slot]:
+            replayed.book(entry)
         replayed.bars_held = self.position(slot).bars_held if replayed.qty else 0
         self._positions[slot] = replayed
         self._moved(slot)
 
-    def settle(self, order: str) -> None:
-        """Nothing of an order changes any more: its fills need not be kept once those before them are settled too."""
-        slot, fills = self._of_order.pop(order, (None, ()))
-        if slot is None or not fills:
+    # What a reconciliation books --------------------------------------------------------------------------------------
+
+    def adjust(self, slot: Slot, entry: BookedFill) -> None:
+        """Book what a reconciliation found, in its place among the fills; a split moves the symbol's mark with it."""
+        entries = self._fills.setdefault(slot, [])
+        if any(each.order == entry.order for each in entries):
             return
-        self._ended[order] = len(fills)
-        booked = self._fills[slot]
-        done = 0
-        base = self._settled.setdefault(slot, Position())
-        while done < len(booked) and booked[done].order in self._ended:
-            fill = booked[done]
-            base.take(fill.signed_qty, fill.price)
-            done += 1
-            self._ended[fill.order] -= 1
-            if not self._ended[fill.order]:
-                del self._ended[fill.order]
-        del booked[:done]
+        insort(entries, entry)
+        self.cash -= entry.signed_qty * entry.price
+        self._replay(slot)
+
+    # Forgetting -------------------------------------------------------------------------------------------------------
+
+    def settle(self, order: str) -> None:
+        """An order has ended long ago: its fills become part of what the replay begins from."""
+        known = self._of_order.pop(order, None)
+        self._recalled.discard(order)
+        if known is None or not known[1]:
+            return
+        slot = known[0]
+        entries = self._fills[slot]
+        settled = 0
+        while settled < len(entries) and entries[settled].order not in self._of_order:
+            settled += 1
+        if settled:
+            base = self._base.setdefault(slot, Position())
+            for entry in entries[:settled]:
+                base.book(entry)
+            self._fills[slot] = entries[settled:]
+
+    def recall(self, order: str, strategy_id: str, state: OrderState) -> None:
+        """A forgotten order is heard of again: this is what of it is within the base."""
+        if state.symbol is not None and order not in self._of_order:
+            self._of_order[order] = ((strategy_id, state.symbol), tuple(_booked(order, state)))
+            self._recalled.add(order)
+
+    def take_changes(self) -> list[tuple[Slot, Position]]:
+        """Positions that have changed since the last call, as they are now."""
+        changed, self._changed = self._changed, {}
+        return [(slot, replace(self._positions[slot])) for slot in changed]
 
     def _moved(self, slot: Slot) -> None:
         self.version += 1
         position = self._positions[slot]
+        self._changed[slot] = None
         if position.qty:
             self._held[slot] = position
         else:
@@ -289,6 +359,11 @@ class Portfolio:
 
 def _signed(held: Reservation) -> Decimal:
     return held.notional if held.left >= 0 else -held.notional
+
+
+def _voiding(fill: BookedFill) -> BookedFill:
+    """The entry that takes a fill back which can no longer be taken out of the replay."""
+    return replace(fill, execution_id=f"{fill.execution_id}~void", signed_qty=-fill.signed_qty)
 
 
 def _cost(fills: Iterable[BookedFill]) -> Decimal:

@@ -1,4 +1,4 @@
-"""The one budget of requests to the broker, of which a share is kept for cancels."""
+"""The one budget of requests to the broker, of which a share is kept for cancels and another for exits."""
 
 import threading
 from typing import Final
@@ -7,6 +7,8 @@ from torghut_runtime.clock import NANOSECONDS
 
 RESERVED_SHARE: Final = 0.2
 """Share of the bucket that only urgent requests may use."""
+EXIT_SHARE: Final = 0.2
+"""Share that entries cannot use: exits have a bucket of their own, and what entries leave besides."""
 _MINUTE: Final = 60.0
 
 
@@ -20,16 +22,18 @@ class RequestBudget:
         self._closed_until = 0
         self._lock = threading.Lock()
 
-    def take(self, now_ns: int, *, urgent: bool = False) -> float:
+    def take(self, now_ns: int, *, urgent: bool = False, is_exit: bool = False) -> float:
         """Take one request; 0 when it may go now, else the seconds after which to ask again (nothing is taken).
 
-        Cancels are urgent: they use what is reserved, and go even where the broker has asked to wait.
+        Cancels are urgent: they use what is reserved, and go even where the broker has asked to wait. An exit goes
+        while entries have to wait.
         """
         with self._lock:
             self._refill(now_ns)
             if not urgent and now_ns < self._closed_until:
                 return (self._closed_until - now_ns) / NANOSECONDS
-            floor = 0.0 if urgent else self._capacity * RESERVED_SHARE
+            kept = RESERVED_SHARE if is_exit else RESERVED_SHARE + EXIT_SHARE
+            floor = 0.0 if urgent else self._capacity * kept
             if self._tokens - 1.0 >= floor:
                 self._tokens -= 1.0
                 return 0.0

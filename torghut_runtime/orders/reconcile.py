@@ -1,7 +1,7 @@
-"""After a restart, and every few seconds: what we believe of orders and positions against what the broker says.
+"""After a restart: the view of the process before, and what it left half done.
 
-Nothing here sends an order. What the broker says of an order goes through the fold like everything else; what cannot be
-explained that way is a discrepancy, and is told.
+What is then compared with the broker, again and again, is :mod:`torghut_runtime.orders.reconciler`. Nothing here sends
+an order.
 """
 
 import time
@@ -12,14 +12,19 @@ from typing import Any, Final
 
 from torghut_runtime.broker.protocol import BrokerReader, Document
 from torghut_runtime.clock import nanoseconds_of
+from torghut_runtime.market.timeframe import DAILY
 from torghut_runtime.orders.journal import StoredIntent
 from torghut_runtime.orders.manager import NOT_RECEIVED, OrderManager
 from torghut_runtime.orders.model import plain
+from torghut_runtime.orders.portfolio import BookedFill, Slot
 from torghut_runtime.orders.tracker import OrderTracker
 
 MISSING: Final = "order_missing_at_broker"
+STATUS: Final = "status_mismatch"
+FILLED: Final = "filled_qty_mismatch"
 POSITION: Final = "position_qty_mismatch"
-KINDS: Final = (MISSING, POSITION)
+ACCOUNT: Final = "account_mismatch"
+KINDS: Final = (MISSING, STATUS, FILLED, POSITION, ACCOUNT, "split_unreconciled")
 """Discrepancies that a pass opens and closes; the others are the fold's."""
 
 
@@ -34,8 +39,17 @@ class Discrepancy:
     broker: dict[str, Any]
 
 
-def restore(tracker: OrderTracker, intents: Iterable[StoredIntent], events: Iterable[bytes]) -> None:
-    """Make the view of a new process that of the one before: intents known, open ones held back, events folded."""
+def restore(
+    tracker: OrderTracker,
+    intents: Iterable[StoredIntent],
+    events: Iterable[bytes],
+    adjustments: Iterable[tuple[Slot, BookedFill]] = (),
+) -> None:
+    """Make the view of a new process that of the one before.
+
+    Intents are known, what open ones may need is held back, events are folded, and what reconciliations booked stands
+    in its place among the fills.
+    """
     for stored in intents:
         if stored.is_over:
             tracker.know(stored.intent)
@@ -43,29 +57,43 @@ def restore(tracker: OrderTracker, intents: Iterable[StoredIntent], events: Iter
             tracker.expect(stored.intent)
     for event in events:
         tracker.apply(event)
+    for slot, entry in adjustments:
+        tracker.portfolio.adjust(slot, entry)
+    tracker.portfolio.take_changes()
 
 
 def resolve_left(manager: OrderManager, intents: Sequence[StoredIntent]) -> list[StoredIntent]:
-    """Settle what an earlier process left half done; returns queued orders, which are still to be sent.
+    """Settle what an earlier process left half done; returns what is still to be sent or to be watched.
 
-    An intent that was never marked as sent was not sent. One that was may have arrived: it is looked up at once.
+    An intent that was never marked as sent was not sent: queued orders, those of daily decisions and exits go on, other
+    entries are over. One that was may have arrived: it is looked up at once. An order with a limit still has a time to
+    live. :meth:`~torghut_runtime.engine.dispatcher.Dispatcher.take_over` goes on with what is returned.
     """
-    queued: list[StoredIntent] = []
+    left: list[StoredIntent] = []
     for stored in intents:
-        if stored.is_over or manager.tracker.order_of(stored.intent.client_order_id) is not None:
+        if stored.is_over:
             continue
-        if stored.state == "initialised" and stored.intent.terms.time_in_force == "opg":
-            queued.append(stored)
+        if manager.tracker.order_of(stored.intent.client_order_id) is not None:
+            left.append(stored)
         elif stored.state == "initialised":
-            manager.refuse(stored.intent, NOT_RECEIVED)
+            if _goes_on(stored):
+                left.append(stored)
+            else:
+                manager.refuse(stored.intent, NOT_RECEIVED)
         elif stored.sent_at is not None:
             manager.adopt_unknown(stored.intent, nanoseconds_of(stored.sent_at))
+            left.append(stored)
     manager.resolve()
-    return queued
+    return left
+
+
+def _goes_on(stored: StoredIntent) -> bool:
+    daily = stored.decision is not None and stored.decision.timeframe == DAILY
+    return stored.intent.is_exit or daily or stored.intent.terms.time_in_force == "opg"
 
 
 def reconcile(manager: OrderManager, reader: BrokerReader, *, after: str | None = None) -> list[Discrepancy]:
-    """One pass: all orders open now or submitted after a time, then positions; what remains unexplained.
+    """One pass without store or frozen symbols; :class:`~torghut_runtime.orders.reconciler.Reconciler` does the whole.
 
     Raises:
         BrokerError: the broker does not answer; nothing is concluded.
@@ -74,8 +102,7 @@ def reconcile(manager: OrderManager, reader: BrokerReader, *, after: str | None 
     tracker = manager.tracker
     positions = reader.positions()
     seen = {document["id"]: document for document in (*reader.orders(after=after), *reader.open_orders())}
-    for document in seen.values():
-        manager.take(document)
+    manager.take_all(seen.values())
     found: list[Discrepancy] = []
     for order in tracker.open_orders():
         client_id = None if order.intent is None else order.intent.client_order_id

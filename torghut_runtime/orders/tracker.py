@@ -1,21 +1,26 @@
 """The engine's view of its orders: broker events folded in memory, and the portfolio that follows from them.
 
-The fold is the order feed's own (:mod:`torghut_runtime.order_feed.book`); this view writes no table. Which orders there
+The fold is the order feed's own (:mod:`torghut_runtime.order_feed.book`); this view writes no table. Orders that ended
+long ago can be forgotten, and are recalled from the store should the broker speak of them again. Which orders there
 should be is the order manager's business.
 """
 
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import msgspec
 
 from torghut_runtime.broker.protocol import Document
-from torghut_runtime.order_feed.book import OrderBook
+from torghut_runtime.order_feed.book import OrderBook, OrderRef
 from torghut_runtime.order_feed.envelope import decode
 from torghut_runtime.order_feed.event import ORDER_SNAPSHOT, TERMINAL, OrderEvent
 from torghut_runtime.order_feed.state import OrderState
 from torghut_runtime.orders.model import Intent
 from torghut_runtime.orders.portfolio import UNATTRIBUTED, Portfolio, Slot
+
+Recall = Callable[[str, str | None], tuple[Intent | None, Sequence[bytes]]]
+"""What is stored of an order: its intent where it is ours, and its events; by the broker's id and the client's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,12 +47,18 @@ class OrderTracker:
 
     def __init__(self, account_label: str, portfolio: Portfolio) -> None:
         self.portfolio = portfolio
+        self.recall: Recall | None = None
+        """Asked about an order that is not known here; needed where orders are forgotten."""
         self._account_label = account_label
         self._book = OrderBook()
         self._intents: dict[str, Intent] = {}
         self._orders: dict[str, TrackedOrder] = {}
         self._open: dict[str, TrackedOrder] = {}
         self._by_client_id: dict[str, str] = {}
+        self._over: dict[str, None] = {}
+        """Client ids (ids where there is none) of what has ended since the last sweep."""
+        self._leaving: deque[tuple[int, str]] = deque()
+        self._left_at: dict[str, int] = {}
 
     def expect(self, intent: Intent) -> None:
         """An intent is about to become an order: what it may need is held back from now on."""
@@ -57,10 +68,12 @@ class OrderTracker:
     def know(self, intent: Intent) -> None:
         """An intent of an earlier process: its order is ours, and nothing is held back for it."""
         self._intents[intent.client_order_id] = intent
+        self._over[intent.client_order_id] = None
 
     def forget(self, intent: Intent) -> None:
         """An intent has become no order; should one turn up after all, it is ours."""
         self.portfolio.release(intent.client_order_id)
+        self._over[intent.client_order_id] = None
 
     def is_exit(self, client_order_id: str) -> bool | None:
         """Whether an intent of ours is an exit, None where it is none of ours; from any thread."""
@@ -69,43 +82,122 @@ class OrderTracker:
 
     def apply(self, value: bytes) -> TrackedOrder | None:
         """Take one event; the order that it changed, None where it changed none or cannot be read."""
-        event = decode(value, account_label=self._account_label)
-        if not isinstance(event, OrderEvent) or self._book.event(event.fingerprint) is not None:
+        event = self.read(value)
+        if event is None or self.knows(event):
             return None
+        if event.order_id is not None and event.order_id not in self._orders:
+            self._remember(event.order_id, event.client_order_id)
+            if self.knows(event):
+                return None
+        return self._place(event)
+
+    def read(self, value: bytes) -> OrderEvent | None:
+        """The event that a message is, None where it is none."""
+        event = decode(value, account_label=self._account_label)
+        return event if isinstance(event, OrderEvent) else None
+
+    def knows(self, event: OrderEvent) -> bool:
+        """Whether an event has been taken already."""
+        return self._book.event(event.fingerprint) is not None
+
+    def _place(self, event: OrderEvent) -> TrackedOrder | None:
         ref = self._book.add(event).ref
         if ref[1] is None:
             return None
-        order = self._book.order(ref)
-        client_id = order.client_order_id
-        intent = None if client_id is None else self._intents.get(client_id)
-        tracked = TrackedOrder(ref[1], intent, order.state)
-        self._orders[ref[1]] = tracked
-        if tracked.is_open:
-            self._open[ref[1]] = tracked
-        else:
-            self._open.pop(ref[1], None)
-        if client_id is not None:
-            self._by_client_id[client_id] = ref[1]
+        tracked, client_id = self._seen(ref)
+        intent, order_id = tracked.intent, tracked.order_id
         owner = UNATTRIBUTED if intent is None else intent.strategy_id
-        self.portfolio.update(ref[1], client_id, owner, order.state)
+        if intent is None and tracked.is_open:
+            self.portfolio.hold_foreign(order_id, tracked.state)
+        elif intent is None:
+            self.portfolio.release(order_id)
+        elif tracked.is_open and not self.portfolio.is_reserved(intent.client_order_id):
+            # Given up, and here after all.
+            self.portfolio.reserve(intent)
+        self.portfolio.update(order_id, client_id, owner, tracked.state)
+        if not tracked.is_open:
+            self._over[order_id if client_id is None else client_id] = None
         return tracked
+
+    def _seen(self, ref: OrderRef) -> tuple[TrackedOrder, str | None]:
+        order = self._book.order(ref)
+        order_id, client_id = ref[1] or "", order.client_order_id
+        intent = None if client_id is None else self._intents.get(client_id)
+        tracked = TrackedOrder(order_id, intent, order.state)
+        self._orders[order_id] = tracked
+        if tracked.is_open:
+            self._open[order_id] = tracked
+        else:
+            self._open.pop(order_id, None)
+        if client_id is not None:
+            self._by_client_id[client_id] = order_id
+        return tracked, client_id
+
+    # Forgetting -------------------------------------------------------------------------------------------------------
+
+    def forget_ended(self, now_ns: int, keep_ns: int) -> int:
+        """Forget orders and intents that ended at least ``keep_ns`` before a sweep; how many it were."""
+        for key in self._over:
+            self._left_at[key] = now_ns
+            self._leaving.append((now_ns, key))
+        self._over.clear()
+        forgotten = 0
+        while self._leaving and self._leaving[0][0] <= now_ns - keep_ns:
+            at, key = self._leaving.popleft()
+            if self._left_at.get(key) == at:
+                del self._left_at[key]
+                forgotten += self._forget(key)
+        return forgotten
+
+    def _forget(self, key: str) -> bool:
+        order_id = self._by_client_id.get(key, key)
+        order = self._orders.get(order_id)
+        if order is not None and order.is_open:
+            return False
+        self._intents.pop(key, None)
+        if order is not None:
+            del self._orders[order_id]
+            self._book.forget((self._account_label, order_id, None))
+            self.portfolio.settle(order_id)
+        self._by_client_id.pop(key, None)
+        return True
 
     def drop(self, order: TrackedOrder) -> None:
         """Keep nothing of an order that has ended and of which no event comes any more; what it traded stays booked."""
-        self._book.forget((self._account_label, order.order_id, None))
-        self._orders.pop(order.order_id, None)
-        self.portfolio.settle(order.order_id)
-        if order.intent is not None:
-            self._intents.pop(order.intent.client_order_id, None)
-            self._by_client_id.pop(order.intent.client_order_id, None)
+        key = order.order_id if order.intent is None else order.intent.client_order_id
+        self._over.pop(key, None)
+        self._forget(key)
+
+    def _remember(self, order_id: str, client_id: str | None) -> None:
+        """Take up again what is stored of an order that is not known here; nothing for one of our newest intents."""
+        if self.recall is None or client_id in self._intents:
+            return
+        intent, values = self.recall(order_id, client_id)
+        if intent is not None:
+            self._intents[intent.client_order_id] = intent
+        events = [event for value in values if (event := self.read(value)) is not None and not self.knows(event)]
+        for event in events:
+            self._book.add(event)
+        ref: OrderRef = (self._account_label, order_id, None)
+        if not events or ref not in self._book:
+            return
+        tracked, _ = self._seen(ref)
+        owner = UNATTRIBUTED if intent is None else intent.strategy_id
+        self.portfolio.recall(order_id, owner, tracked.state)
+
+    # What is known ----------------------------------------------------------------------------------------------------
 
     def order_of(self, client_order_id: str) -> TrackedOrder | None:
         """The broker's order of an intent, None while none is known."""
         order_id = self._by_client_id.get(client_order_id)
         return None if order_id is None else self._orders[order_id]
 
+    def order(self, order_id: str) -> TrackedOrder | None:
+        """An order by the broker's id."""
+        return self._orders.get(order_id)
+
     def orders(self) -> Iterator[TrackedOrder]:
-        """Every order that was ever seen, in the order in which they turned up."""
+        """Every order that is known, in the order in which they turned up."""
         return iter(self._orders.values())
 
     def open_orders(self) -> list[TrackedOrder]:

@@ -10,6 +10,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any, Final
 
+import psycopg
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
@@ -17,7 +18,7 @@ from torghut_runtime.errors import StoreUnavailableError
 from torghut_runtime.order_feed.event import Source
 from torghut_runtime.order_feed.ingest import ingest_values
 from torghut_runtime.order_feed.session import ingest_engine
-from torghut_runtime.orders.journal import DecisionStatus, IntentState, StoredIntent
+from torghut_runtime.orders.journal import DecisionStatus, IntentState, RefusedContentError, StoredIntent
 from torghut_runtime.orders.model import Decision, Intent, OrderTerms
 from torghut_runtime.storage.database import transaction
 from torghut_runtime.storage.decision_inputs import insert_step
@@ -90,9 +91,22 @@ class PostgresJournal:
                 )
 
     def record(self, events: Sequence[bytes], source: Source) -> None:
-        """Hand events to the order feed's ingest. Raises ``StoreUnavailableError``; nothing was written then."""
+        """Hand events to the order feed's ingest.
+
+        Raises:
+            StoreUnavailableError: the database does not answer; nothing was written.
+            RefusedContentError: it refuses one of them; nothing was written.
+        """
+        try:
+            with self._transaction() as connection:
+                ingest_values(connection, events, source, self._account)
+        except (psycopg.DataError, psycopg.IntegrityError) as error:
+            raise RefusedContentError(type(error).__name__) from error
+
+    def recall(self, order_id: str, client_order_id: str | None) -> tuple[Intent | None, list[bytes]]:
+        """What is stored of an order, for a tracker that has forgotten it. Raises ``StoreUnavailableError``."""
         with self._transaction() as connection:
-            ingest_values(connection, events, source, self._account)
+            return recalled(connection, self._account, order_id, client_order_id)
 
     # Within -----------------------------------------------------------------------------------------------------------
 
@@ -175,6 +189,33 @@ def stored_events(connection: sa.Connection, account_label: str) -> list[bytes]:
         .order_by(table.c.event_seq)
     )
     return [text.encode() for text in connection.execute(query).scalars()]
+
+
+def recalled(
+    connection: sa.Connection, account_label: str, order_id: str, client_order_id: str | None
+) -> tuple[Intent | None, list[bytes]]:
+    """What is stored of one order: its intent where it is ours, and its events in the order of their storing."""
+    i, d, e = order_intents, trade_decisions, execution_order_events
+    query = (
+        sa.select(i, *(d.c[name].label(f"d_{name}") for name in _DECISION))
+        .select_from(i.outerjoin(d, d.c.id == i.c.trade_decision_id))
+        .where(i.c.alpaca_account_label == account_label, i.c.client_order_id == client_order_id)
+    )
+    row = connection.execute(query).mappings().first()
+    events = (
+        sa.select(sa.cast(e.c.raw_event, sa.Text))
+        .where(e.c.alpaca_account_label == account_label, e.c.alpaca_order_id == order_id)
+        .order_by(e.c.event_seq)
+    )
+    texts = connection.execute(events).scalars()
+    return None if row is None else _stored(row).intent, [text.encode() for text in texts]
+
+
+def newest_event_at(connection: sa.Connection, account_label: str) -> datetime | None:
+    """Broker time of the newest stored event of an account, None without one."""
+    table = execution_order_events
+    query = sa.select(sa.func.max(table.c.event_ts)).where(table.c.alpaca_account_label == account_label)
+    return connection.execute(query).scalar()
 
 
 _DECISION: Final = (

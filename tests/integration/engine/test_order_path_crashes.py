@@ -1,13 +1,10 @@
 """kill -9 on the way from intent to order: no order twice, none lost, and ledger and broker agree after a restart."""
 
 import json
-import os
-import random
 import signal
 import subprocess
-import sys
-import time
-from datetime import timedelta
+from collections.abc import Generator
+from datetime import date, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -15,13 +12,13 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 from order_cases import ACCOUNT, BAR, decision, intent
-from order_path_process import HOLDER, OrderPath, leased
+from order_path_campaign import PER_CYCLE, Campaign, Nursery, at_broker, disagreements, rows
+from order_path_process import ACTIONS, HOLDER, LABELS, OrderPath, leased
 from simulator_fixtures import StartSimulator, control, simulator, start_simulator, step
 
 from torghut_runtime.broker.simulator.server.launch import RunningSimulator
+from torghut_runtime.broker.simulator.tape import synthetic_tape
 from torghut_runtime.errors import StoreUnavailableError
-from torghut_runtime.orders.manager import POINTS
-from torghut_runtime.orders.model import trace_of
 from torghut_runtime.orders.reconcile import KINDS, MISSING, POSITION, position_differences
 from torghut_runtime.storage.database import connect
 from torghut_runtime.storage.discrepancies import write_findings
@@ -30,126 +27,98 @@ from torghut_runtime.storage.order_journal import PostgresJournal
 
 __all__ = ["simulator", "start_simulator"]
 
-PROCESS = Path(__file__).parents[2] / "order_path_process.py"
-
-
-def start(dsn: str, url: str, first: int, count: int, *point: object) -> "subprocess.Popen[str]":
-    command = [sys.executable, str(PROCESS), dsn, url, str(first), str(count), *map(str, point)]
-    environment = {**os.environ, "PYTHONPATH": str(PROCESS.parent)}
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
-
-
-def said(process: "subprocess.Popen[str]") -> list[dict[str, Any]]:
-    out, err = process.communicate(timeout=120)
-    assert process.returncode in (0, -signal.SIGKILL), err
-    return [json.loads(line) for line in out.splitlines() if line.endswith("}")]
-
-
-def at_broker(simulator: RunningSimulator) -> dict[str, str]:
-    """Client order ids at the broker with the status of their order; a key that is there twice fails."""
-
-    def read(broker: Any) -> list[tuple[str, str]]:
-        return [(order.client_order_id, order.status) for order in broker.desk.book]
-
-    found = simulator.call(read)
-    assert len({key for key, _ in found}) == len(found)
-    return dict(found)
-
-
-def rows(engine: sa.Engine, statement: str) -> list[Any]:
-    with connect(engine) as connection:
-        return list(connection.execute(sa.text(statement)).all())
+LEDGER = Path(__file__).parents[3] / "test-artifacts" / "order-path-campaign.json"
+REASONS = {"submit_not_received", "alpaca_order_rejected", "order_rate_exceeded", "not_reconciled"}
 
 
 def check_agreement(engine: sa.Engine, simulator: RunningSimulator) -> None:
-    """Every order at the broker is one execution of one intent; every other intent was rejected, and says why."""
-    broker = at_broker(simulator)
-    executions = {row.client_order_id: row.status for row in rows(engine, "SELECT * FROM executions")}
-    assert executions == broker
-    intents = {row.client_order_id: row for row in rows(engine, "SELECT * FROM order_intents")}
-    assert set(broker) <= set(intents)
-    for key, row in intents.items():
-        if key not in broker:
-            assert row.state == "rejected", key
-            assert row.reason in {"submit_not_received", "alpaca_order_rejected", "order_rate_exceeded"}, key
+    """Every order at the broker is one execution of one intent; every other intent ended, and says why."""
+    assert disagreements(engine, simulator) == []
+
+
+@pytest.fixture(scope="module")
+def nursery(tmp_path_factory: pytest.TempPathFactory) -> Generator[Nursery]:
+    made = Nursery(tmp_path_factory.mktemp("order-path"))
+    yield made
+    made.close()
+
+
+def restarted(dsn: str, simulator: RunningSimulator) -> OrderPath:
+    path = OrderPath(dsn, simulator.url)
+    assert path.restart() == []
+    assert path.stance.gate().reconciled
+    path.close()
+    return path
 
 
 @pytest.mark.parametrize(
-    "points",
+    "labels",
     [
-        pytest.param(("intent_committed", "sent"), id="before and after the request"),
-        pytest.param(POINTS, marks=pytest.mark.full, id="everywhere"),
+        pytest.param(("entry:intent_committed", "entry:sent"), id="before and after the request"),
+        pytest.param(LABELS, marks=pytest.mark.full, id="everywhere"),
     ],
 )
 def test_a_kill_at_a_labelled_point_leaves_one_order_or_none(
-    points: tuple[str, ...], engine: sa.Engine, database_dsn: str, simulator: RunningSimulator
+    labels: tuple[str, ...], engine: sa.Engine, database_dsn: str, simulator: RunningSimulator, nursery: Nursery
 ) -> None:
     step(simulator, 2)
-    expected: dict[str, str] = {}
-    for number, point in enumerate(points):
-        process = start(database_dsn, simulator.url, number, 1, point, number)
-        lines = said(process)
-        assert process.returncode == -signal.SIGKILL
-        assert [line for line in lines if "restarted" in line] == [{"restarted": []}]
-        expected[intent(qty=1, bar_ts=BAR + timedelta(minutes=number)).client_order_id] = point
-    lines = said(start(database_dsn, simulator.url, 0, len(points)))
-    step(simulator, 4)
-    assert {line["kind"] for line in lines if "placed" in line} == {"known"}
-    assert lines[-1] == {"done": []}
-    check_agreement_after_restart(engine, database_dsn, simulator)
+    for number, label in enumerate(labels):
+        child = nursery.start(database_dsn, simulator.url, number * PER_CYCLE, len(ACTIONS) * 2, label)
+        lines = child.heard()
+        assert child.returncode == -signal.SIGKILL, label
+        told = lines[0]["restarted"]
+        assert (told["clean"], told["found"], told["refused_before"]) == (True, [], True), label
+        restarted(database_dsn, simulator)
+        check_agreement(engine, simulator)
+        at_broker(simulator)
     recorded = rows(engine, "SELECT trace_id, count(*) AS times FROM decision_inputs GROUP BY 1")
-    assert {row.trace_id: row.times for row in recorded} == {trace_of(key): 1 for key in expected}
-    assert {expected[key] for key in at_broker(simulator)} == set(points) - {"intent_committed"}
-
-
-def check_agreement_after_restart(engine: sa.Engine, dsn: str, simulator: RunningSimulator) -> None:
-    path = OrderPath(dsn, simulator.url)
-    assert path.restart() == []
-    path.journal.close()
-    check_agreement(engine, simulator)
+    assert {row.times for row in recorded} == {1}
 
 
 @pytest.mark.full
-def test_twenty_random_kills_under_faults_lose_and_double_nothing(
-    engine: sa.Engine, database_dsn: str, start_simulator: StartSimulator
+def test_twenty_kills_under_faults_lose_and_double_nothing(
+    engine: sa.Engine, database_dsn: str, start_simulator: StartSimulator, nursery: Nursery
 ) -> None:
-    simulator = start_simulator()
+    found = run_campaign(nursery, engine, database_dsn, start_simulator, cycles=20, seed=20_260_105)
+    assert found["violations"] == []
+    assert found["orders"] > 50
+
+
+@pytest.mark.campaign
+def test_two_hundred_kills_under_faults_lose_and_double_nothing(
+    engine: sa.Engine, database_dsn: str, start_simulator: StartSimulator, nursery: Nursery
+) -> None:
+    version = commit()
+    found = run_campaign(nursery, engine, database_dsn, start_simulator, cycles=200, seed=20_260_106)
+    found = {"commit": version, **found}
+    LEDGER.parent.mkdir(exist_ok=True)
+    LEDGER.write_text(json.dumps(found, indent=2) + "\n")
+    print(json.dumps(found, indent=2))
+    assert found["violations"] == []
+    assert found["longest_unknown_seconds"] <= 15.0
+    assert found["orders"] > 500
+
+
+def run_campaign(
+    nursery: Nursery, engine: sa.Engine, dsn: str, start_simulator: StartSimulator, *, cycles: int, seed: int
+) -> dict[str, Any]:
+    tape = synthetic_tape(["AAPL", "MSFT"], seed=1, first=date(2026, 1, 5), sessions=30)
+    simulator = start_simulator(tape)
     step(simulator, 2)
-    seed = 20_260_105
-    dice = random.Random(seed)
-    number = 0
-    for _ in range(20):
-        faults = [
-            {"lose_response": 1},
-            {"http_errors": [{"method": "POST", "path": "/v2/orders", "status": 503, "count": 1}]},
-            {"http_errors": [{"method": "POST", "path": "/v2/orders", "status": 429, "count": 1, "retry_after": 1}]},
-            {"http_errors": [{"method": "GET", "path": "/v2/positions", "status": 500, "count": 1}]},
-        ]
-        for fault in dice.sample(faults, 2):
-            control(simulator, **fault)
-        process = start(database_dsn, simulator.url, number, 500)
-        assert process.stdout is not None
-        for line in process.stdout:
-            if json.loads(line).get("placed", -1) >= number + dice.randint(0, 8):
-                break
-        time.sleep(dice.random() * 0.02)
-        process.send_signal(signal.SIGKILL)
-        process.communicate()
-        number += 500
-        step(simulator, dice.randint(1, 3))
-    step(simulator, 4)
-    check_agreement_after_restart(engine, database_dsn, simulator)
-    path = OrderPath(database_dsn, simulator.url)
-    assert path.restart() == []
-    held = simulator.call(lambda broker: broker.desk.account.position("AAPL"))
-    assert path.portfolio.symbol_qty("AAPL") == held > 20
-    path.journal.close()
+    return Campaign(nursery, dsn, engine, simulator, seed, cycles).run()
+
+
+def commit() -> str:
+    asked = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True)
+    return asked.stdout.strip()
 
 
 @pytest.fixture
 def path(database_dsn: str, simulator: RunningSimulator) -> OrderPath:
     step(simulator, 2)
-    return OrderPath(database_dsn, simulator.url)
+    made = OrderPath(database_dsn, simulator.url)
+    assert made.restart() == []
+    return made
 
 
 def test_a_lost_response_is_one_order_and_one_execution(
@@ -194,7 +163,7 @@ def test_an_order_behind_our_back_counts_as_unattributed(path: OrderPath, simula
         foreign_order=[{"symbol": "MSFT", "qty": "5", "side": "buy", "type": "market", "time_in_force": "day"}],
     )
     step(simulator, 4)
-    assert path.compare() == []
+    assert path.compare().found == ()
     assert path.portfolio.position(("unattributed", "MSFT")).qty == 5
     assert path.portfolio.position(("s1", "AAPL")).qty == 1
 
@@ -204,7 +173,7 @@ def test_a_position_that_orders_do_not_explain_is_a_discrepancy_until_it_is_gone
 ) -> None:
     path.place(0)
     step(simulator, 4)
-    assert path.compare() == []
+    assert path.compare().found == ()
     broker_says = [{"symbol": "AAPL", "qty": "4"}, {"symbol": "MSFT", "qty": "-2"}]
     found = position_differences(path.tracker, broker_says)
     assert [(each.kind, each.symbol, each.ours, each.broker) for each in found] == [
@@ -234,7 +203,7 @@ def test_an_open_order_that_the_broker_no_longer_knows_is_told(path: OrderPath, 
         book._open.clear()
 
     simulator.call(forget)
-    (found,) = path.compare()
+    (found,) = path.compare().found
     assert (found.kind, found.symbol, found.ours["client_order_id"]) == (MISSING, "AAPL", order.client_order_id)
 
 
@@ -313,7 +282,7 @@ def test_positions_are_shown_beside_the_brokers(
     behind = CliRunner().invoke(cli, ["positions", "show", "--json"])
     assert behind.exit_code == 3
     assert json.loads(behind.output)["items"][0]["discrepancy_qty"] == "1"
-    assert path.compare() == []
+    assert path.compare().found == ()
     shown = CliRunner().invoke(cli, ["positions", "show", "--json"])
     answer = json.loads(shown.output)
     assert (shown.exit_code, answer["matches"]) == (0, True)

@@ -65,7 +65,7 @@ def test_a_limit_is_repriced_once_to_the_new_touch() -> None:
     assert sum(fill["qty"] for fill in done.fills) == 10
 
 
-def test_an_exit_waits_for_the_end_of_the_entry_it_takes_back() -> None:
+def test_an_entry_against_an_open_exit_waits_for_its_end() -> None:
     world = replay(
         minute_tape({"AAPL": [(100, 100, 100, 100), (100, 100, 100, 100), 100, 104, 104, 104]}),
         timed("held", exit_at=4),
@@ -73,9 +73,22 @@ def test_an_exit_waits_for_the_end_of_the_entry_it_takes_back() -> None:
         EXECUTION_ORDER_TTL_SECONDS="40",
     )
     done = world.run()
-    assert [order["state"] for order in done.orders if order["is_exit"]] == ["filled"]
-    rejected = [decision for decision in done.decisions if decision["strategy_id"] == "late"]
-    assert [decision["reasons"] for decision in rejected] == [["precheck_opposite_side_open_order"]]
+    (left,) = [order for order in done.orders if order["is_exit"]]
+    (late,) = [order for order in done.orders if order["strategy_id"] == "late"]
+    assert (left["state"], late["state"]) == ("filled", "filled")
+    assert left["terminal_at"] <= late["submitted_at"]
+    assert [d["reasons"] for d in done.decisions if d["strategy_id"] == "late"] == [[]]
+
+
+def test_an_entry_waits_for_an_exit_no_longer_than_a_bar(monkeypatch: pytest.MonkeyPatch) -> None:
+    tape = minute_tape({"AAPL": [100, 100, 100, 104, 104, 104, 104]})
+    world = replay(tape, timed("held", exit_at=4), timed("late", enter_at=4, until=5))
+    hear = world.trader.on_order_event
+    monkeypatch.setattr(world.trader, "on_order_event", lambda frame: None if b'"sell"' in frame else hear(frame))
+    done = world.run()
+    late = [d["reasons"] for d in done.decisions if d["strategy_id"] == "late"]
+    assert late == [["precheck_opposite_side_open_order"]] * 2
+    assert [order["strategy_id"] for order in done.orders] == ["held", "held"]
 
 
 def test_a_decision_on_fridays_close_is_one_opening_order_for_monday() -> None:

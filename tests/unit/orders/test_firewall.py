@@ -98,9 +98,9 @@ def test_in_reducing_exits_go_and_entries_do_not() -> None:
 def test_a_fifth_of_the_budget_is_for_cancels() -> None:
     world = World(per_minute=10)
     for _ in range(8):
-        world.firewall.submit({}, is_exit=False)
+        world.firewall.submit({}, is_exit=True)
     with pytest.raises(RateLimitedError) as caught:
-        world.firewall.submit({}, is_exit=False)
+        world.firewall.submit({}, is_exit=True)
     assert caught.value.retry_after == pytest.approx(6.0)
     world.firewall.cancel("a")
     world.firewall.cancel("b")
@@ -108,9 +108,21 @@ def test_a_fifth_of_the_budget_is_for_cancels() -> None:
     assert world.wire.sent[8:] == ["cancel a", "cancel b", "cancel c"]
 
 
+def test_entries_leave_a_fifth_of_the_budget_to_exits() -> None:
+    world = World(per_minute=10)
+    for _ in range(6):
+        world.firewall.submit({}, is_exit=False)
+    with pytest.raises(RateLimitedError):
+        world.firewall.submit({}, is_exit=False)
+    world.firewall.submit({}, is_exit=True)
+    world.firewall.submit({}, is_exit=True)
+    with pytest.raises(RateLimitedError):
+        world.firewall.submit({}, is_exit=True)
+
+
 def test_a_budget_refills_with_time() -> None:
     world = World(per_minute=60)
-    for _ in range(48):
+    for _ in range(36):
         world.firewall.submit({}, is_exit=False)
     world.wait(0.999)
     with pytest.raises(RateLimitedError):

@@ -1,0 +1,447 @@
+"""One reconciliation pass after the other: what we believe of account, orders and positions against the broker's word.
+
+A pass has three steps: :meth:`Reconciler.asked` says what there is to ask (trading thread), :func:`read_broker` asks
+(any thread, nothing is changed), :meth:`Reconciler.take` compares (trading thread). :meth:`Reconciler.run_pass` does
+all three. Nothing here sends an order, and no state is latched: the result says what ought to be.
+"""
+
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from decimal import Decimal, InvalidOperation
+from typing import Any, Final, Protocol
+from zoneinfo import ZoneInfo
+
+from torghut_runtime.broker.protocol import BrokerError, BrokerReader, Document
+from torghut_runtime.canonical import utc_text
+from torghut_runtime.clock import Clock
+from torghut_runtime.order_feed.event import PENDING, RANKS
+from torghut_runtime.order_feed.values import instant_ns
+from torghut_runtime.orders.adjusting import split_that_explains
+from torghut_runtime.orders.frozen_symbols import MISMATCH, SPLIT, FrozenSymbol, FrozenSymbols
+from torghut_runtime.orders.manager import OrderManager
+from torghut_runtime.orders.model import plain
+from torghut_runtime.orders.portfolio import BookedFill, Portfolio, Position, Slot
+from torghut_runtime.orders.reconcile import ACCOUNT, FILLED, KINDS, MISSING, POSITION, STATUS, Discrepancy
+from torghut_runtime.orders.splits import Split
+from torghut_runtime.orders.tracker import TrackedOrder
+
+ZERO: Final = Decimal(0)
+OVERLAP: Final = timedelta(minutes=5)
+"""So much of the time before the last pass is asked for again."""
+SPLITS_BACK: Final = timedelta(days=30)
+_NEW_YORK: Final = ZoneInfo("America/New_York")
+_EARLY_RANK: Final = 20
+_RUNNING: Final = 2
+"""Passes in a row after which a difference that stays the same is one."""
+_ANYHOW: Final = 3
+"""Passes in a row after which a difference is one although it changes."""
+
+
+class Announcements(Protocol):
+    """Who tells of splits."""
+
+    def splits(self, symbols: Iterable[str], first: date, last: date) -> list[Split]:
+        """Splits of some symbols between two days; raises ``BrokerError``."""
+        ...
+
+
+class ReconcileStore(Protocol):
+    """Where the results of passes are kept; each call is a small transaction, and raises ``StoreUnavailableError``."""
+
+    def freezes(self) -> Sequence[FrozenSymbol]:
+        """The symbols that are stored as frozen."""
+        ...
+
+    def adjustments(self, after: int) -> Sequence[tuple[int, Slot, BookedFill]]:
+        """What ``positions reconcile`` has booked since a number."""
+        ...
+
+    def freeze(self, found: FrozenSymbol) -> None:
+        """Note a frozen symbol."""
+        ...
+
+    def write(self, kinds: Sequence[str], found: Sequence[Discrepancy]) -> None:
+        """Open, refresh and close discrepancies of these kinds."""
+        ...
+
+    def save_positions(self, changes: Sequence[tuple[Slot, Position]], at: datetime) -> None:
+        """Keep what positions have changed to."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What there is to ask: orders since a time, and what we believe to be open and held."""
+
+    after: str | None
+    open_orders: tuple[str, ...]
+    quantities: Mapping[str, Decimal]
+    today: date
+    splits_wanted: bool
+
+
+@dataclass(frozen=True, slots=True)
+class BrokerView:
+    """What the broker said; ``splits`` is None where they were not asked for or not told."""
+
+    account: Document
+    positions: Sequence[Document]
+    orders: Sequence[Document]
+    missing: frozenset[str]
+    splits: Sequence[Split] | None
+
+
+@dataclass(frozen=True, slots=True)
+class PassResult:
+    """What a pass found."""
+
+    is_clean: bool
+    """Account as it should be, and every difference in a position within a frozen symbol."""
+    found: tuple[Discrepancy, ...]
+    account: Document
+    account_fault: str | None = None
+    """Why no request may leave (``account_mismatch``); nothing else was compared then."""
+    mismatched: tuple[str, ...] = ()
+    """Symbols whose position has differed in two passes running: ``position_mismatch:SYMBOL``."""
+    newly_frozen: tuple[str, ...] = ()
+    thawed: tuple[str, ...] = ()
+    adopted: tuple[str, ...] = ()
+    """Client order ids of ours whose order turned up in this pass."""
+    foreign: tuple[str, ...] = ()
+    """Broker's ids of open orders that are none of ours."""
+    bad_rows: int = 0
+    """Rows of orders and positions that could not be read."""
+    cash_change: Decimal = ZERO
+    """What the broker's cash differs by beyond our fills (fees, dividends, transfers), twice the same; taken over."""
+
+
+def read_broker(reader: BrokerReader, announcements: Announcements | None, asked: Asked) -> BrokerView:
+    """Ask for account, positions, orders open now or submitted since, and every order that we believe to be open.
+
+    Raises:
+        BrokerError: the broker does not answer; nothing is concluded.
+    """
+    account, positions = reader.account(), reader.positions()
+    orders = {
+        str(document.get("id")): document for document in (*reader.orders(after=asked.after), *reader.open_orders())
+    }
+    missing: set[str] = set()
+    for order_id in asked.open_orders:
+        if order_id not in orders:
+            document = reader.order(order_id)
+            if document is None:
+                missing.add(order_id)
+            else:
+                orders[order_id] = document
+    held = {str(document.get("symbol")) for document in positions} | set(asked.quantities)
+    theirs = {symbol: qty for symbol, (qty, _, _) in _positions(positions)[0].items()}
+    differs = any(asked.quantities.get(symbol, ZERO) != theirs.get(symbol, ZERO) for symbol in held)
+    splits = _splits(announcements, held, asked) if differs or asked.splits_wanted else None
+    return BrokerView(account, positions, list(orders.values()), frozenset(missing), splits)
+
+
+def _splits(announcements: Announcements | None, symbols: Iterable[str], asked: Asked) -> Sequence[Split] | None:
+    if announcements is None:
+        return None
+    try:
+        return announcements.splits(symbols, asked.today - SPLITS_BACK, asked.today)
+    except BrokerError:
+        return None
+
+
+Held = tuple[Decimal, Decimal | None, Decimal | None]
+"""The broker's position: signed shares, average entry, price."""
+
+
+def _positions(documents: Iterable[Document]) -> tuple[dict[str, Held], int]:
+    """Positions by symbol, and how many rows cannot be read."""
+    held: dict[str, Held] = {}
+    bad = 0
+    for document in documents:
+        qty = _number(document.get("qty"))
+        if qty is None or not isinstance(document.get("symbol"), str):
+            bad += 1
+        else:
+            prices = _number(document.get("avg_entry_price")), _number(document.get("current_price"))
+            held[document["symbol"]] = (qty, *prices)
+    return held, bad
+
+
+def _number(value: Any) -> Decimal | None:
+    try:
+        number = Decimal(str(value))
+    except InvalidOperation:
+        return None
+    return number if number.is_finite() else None
+
+
+class Reconciler:
+    """Keeps what passes need of each other: since when to ask, differences in a row, prices, the pinned account."""
+
+    def __init__(
+        self,
+        *,
+        manager: OrderManager,
+        reader: BrokerReader,
+        store: ReconcileStore,
+        frozen: FrozenSymbols,
+        clock: Clock,
+        announcements: Announcements | None = None,
+        account_fault: Callable[[Document], str | None] = lambda _: None,
+        since: datetime | None = None,
+        booked: int = 0,
+    ) -> None:
+        """Begin.
+
+        Args:
+            manager: with tracker and portfolio, restored.
+            reader: of the account.
+            store: where results are kept.
+            frozen: the set that decisions ask.
+            clock: of trading.
+            announcements: of splits; None knows of none.
+            account_fault: what is wrong with an account (:func:`~torghut_runtime.broker.alpaca.account_fault`).
+            since: broker time of the newest event that is stored; None asks for every order that there ever was.
+            booked: number of the newest adjustment that the portfolio has taken.
+        """
+        self.frozen = frozen
+        self._manager = manager
+        self._tracker = manager.tracker
+        self._portfolio: Portfolio = manager.tracker.portfolio
+        self._reader = reader
+        self._store = store
+        self._clock = clock
+        self._announcements = announcements
+        self._fault = account_fault
+        self._since = since
+        self._asked_at: datetime | None = None
+        self._began = time.perf_counter()
+        self._account_id: str | None = None
+        self._running: dict[str, tuple[Decimal, int, int]] = {}
+        self._prices: dict[str, Decimal] = {}
+        self._booked = booked
+        self._stored: set[str] = set()
+        self._splits_on: date | None = None
+        self._cash_off: Decimal | None = None
+        self._cash_known = False
+
+    def run_pass(self) -> PassResult:
+        """One pass in the calling thread.
+
+        Raises:
+            BrokerError: the broker does not answer.
+            StoreUnavailableError: the database does not answer; what could not be kept is taken again next time.
+        """
+        return self.take(read_broker(self._reader, self._announcements, self.asked()))
+
+    def asked(self) -> Asked:
+        """What the next pass asks for."""
+        now = self._clock.now()
+        self._asked_at, self._began = now, time.perf_counter()
+        today = now.astimezone(_NEW_YORK).date()
+        quantities = {slot[1]: self._portfolio.symbol_qty(slot[1]) for slot, _ in self._portfolio.positions()}
+        return Asked(
+            None if self._since is None else utc_text(self._since - OVERLAP),
+            tuple(order.order_id for order in self._tracker.open_orders()),
+            quantities,
+            today,
+            bool(quantities) and self._splits_on != today,
+        )
+
+    def take(self, view: BrokerView) -> PassResult:
+        """Compare what the broker said with what we believe, and keep what differs. Raises as :meth:`run_pass`."""
+        thawed = self._take_booked()
+        fault = self._account(view.account)
+        if fault is not None:
+            ours = {"account_id": self._account_id}
+            broker = {"account_id": view.account.get("id"), "fault": fault}
+            found = [Discrepancy(ACCOUNT, None, None, ours, broker)]
+            self._store.write((ACCOUNT,), found)
+            return PassResult(False, tuple(found), view.account, fault, thawed=thawed)
+        before = {order.order_id for order in self._tracker.orders()}
+        bad_orders = self._manager.take_all(view.orders)
+        turned_up = [
+            order for document in view.orders
+             if (order := self._tracker.order(str(document.get("id")))) is not None and order.order_id not in before
+        ]  # fmt: skip
+        if view.splits is not None:
+            self.frozen.splits = tuple(view.splits)
+            self._splits_on = self._today()
+        held, bad_positions = _positions(view.positions)
+        found = [*self._orders(view), *self._compare(held)]
+        newly = self._keep_freezes()
+        self._store.write(KINDS, found)
+        if changes := self._portfolio.take_changes():
+            self._store.save_positions(changes, self._clock.now())
+        differing = {each.symbol for each in found if each.kind in (POSITION, SPLIT)}
+        cash_change = ZERO if differing or bad_positions else self._take_cash(view.account)
+        self._since = self._asked_at or self._clock.now()
+        self._manager.metrics.reconcile_took(time.perf_counter() - self._began)
+        return PassResult(
+            is_clean=not bad_positions and all(symbol in self.frozen for symbol in differing if symbol is not None),
+            found=tuple(found),
+            account=view.account,
+            mismatched=tuple(sorted(symbol for symbol in self._running if self._is_running(symbol))),
+            newly_frozen=newly,
+            thawed=thawed,
+            adopted=tuple(each.intent.client_order_id for each in turned_up if each.intent is not None),
+            foreign=tuple(each.order_id for each in self._tracker.open_orders() if each.intent is None),
+            bad_rows=bad_orders + bad_positions,
+            cash_change=cash_change,
+        )
+
+    # Account ----------------------------------------------------------------------------------------------------------
+
+    def _account(self, account: Document) -> str | None:
+        fault = self._fault(account)
+        if fault is not None:
+            return fault
+        account_id = str(account.get("id"))
+        if self._account_id is None:
+            self._account_id = account_id
+        return None if account_id == self._account_id else f"is not the account {self._account_id} of the start"
+
+    def _take_cash(self, account: Document) -> Decimal:
+        """Cash that nothing of ours explains: taken over at the start, later once it is the same twice."""
+        cash = _number(account.get("cash"))
+        if cash is None:
+            return ZERO
+        off = cash - self._portfolio.cash
+        if not self._cash_known:
+            self._cash_known = True
+            self._portfolio.align_cash(cash)
+            return ZERO
+        steady, self._cash_off = off == self._cash_off, off
+        if not off or not steady:
+            return ZERO
+        self._portfolio.align_cash(cash)
+        self._cash_off = None
+        return off
+
+    # Orders -----------------------------------------------------------------------------------------------------------
+
+    def _orders(self, view: BrokerView) -> Iterable[Discrepancy]:
+        for document in view.orders:
+            order = self._tracker.order(str(document.get("id")))
+            if order is not None and _is_newest(document, order):
+                yield from _order_differences(document, order)
+        for order_id in sorted(view.missing):
+            order = self._tracker.order(order_id)
+            if order is not None and order.is_open:
+                client_id = None if order.intent is None else order.intent.client_order_id
+                ours = {"status": order.state.status, "client_order_id": client_id}
+                yield Discrepancy(MISSING, order.state.symbol, order_id, ours, {})
+
+    # Positions --------------------------------------------------------------------------------------------------------
+
+    def _compare(self, held: Mapping[str, Held]) -> Iterable[Discrepancy]:
+        ours = {slot[1]: self._portfolio.symbol_qty(slot[1]) for slot, _ in self._portfolio.positions()}
+        for symbol in sorted({*ours, *held}):
+            we, (they, average, price) = ours.get(symbol, ZERO), held.get(symbol, (ZERO, None, None))
+            if we == they:
+                self._running.pop(symbol, None)
+                if price is not None and symbol not in self.frozen:
+                    self._prices[symbol] = price
+                continue
+            before = self._prices.get(symbol) or self._portfolio.marks.get(symbol)
+            mine = {"qty": plain(we), "price": None if before is None else plain(before)}
+            theirs: dict[str, Any] = {"qty": plain(they), "price": None if price is None else plain(price)}
+            split = self._jumped(symbol, we, they, (before, price), average)
+            if split is not None:
+                theirs["split"] = split.document()
+                self._running.pop(symbol, None)
+                self.frozen.freeze(FrozenSymbol(symbol, SPLIT, mine, theirs))
+                yield Discrepancy(SPLIT, symbol, None, mine, theirs)
+                continue
+            self._note_running(symbol, they - we)
+            if self._is_running(symbol):
+                self.frozen.freeze(FrozenSymbol(symbol, MISMATCH, mine, theirs))
+            yield Discrepancy(POSITION, symbol, None, {"qty": plain(we)}, {"qty": plain(they)})
+        for symbol in [each for each in self._running if each not in ours and each not in held]:
+            del self._running[symbol]
+
+    def _jumped(
+        self,
+        symbol: str,
+        we: Decimal,
+        they: Decimal,
+        prices: tuple[Decimal | None, Decimal | None],
+        their_average: Decimal | None,
+    ) -> Split | None:
+        """The announced split by which position and price have both jumped, None where there is none."""
+        split = split_that_explains(self.frozen.splits, symbol, we, they)
+        if split is None:
+            return None
+        slots = [each for slot, each in self._portfolio.positions() if slot[1] == symbol]
+        shares = sum((abs(each.qty) for each in slots), ZERO)
+        average = sum((abs(each.qty) * each.average_entry for each in slots), ZERO) / shares if shares else None
+        seen = self.frozen.reason(symbol) == SPLIT
+        return split if seen or split.moved(*prices) or split.moved(average, their_average) else None
+
+    def _note_running(self, symbol: str, difference: Decimal) -> None:
+        before, same, total = self._running.get(symbol, (None, 0, 0))
+        self._running[symbol] = (difference, same + 1 if difference == before else 1, total + 1)
+
+    def _is_running(self, symbol: str) -> bool:
+        _, same, total = self._running[symbol]
+        return same >= _RUNNING or total >= _ANYHOW
+
+    # Frozen symbols ---------------------------------------------------------------------------------------------------
+
+    def _take_booked(self) -> tuple[str, ...]:
+        """Book what ``positions reconcile`` has stored, and thaw what it has thawed."""
+        split: dict[str, Decimal] = {}
+        for number, slot, entry in self._store.adjustments(self._booked):
+            self._portfolio.adjust(slot, entry)
+            self._booked = number
+            if entry.factor != 1:
+                split[slot[1]] = entry.factor
+        for symbol, factor in split.items():
+            # Prices from before the split move with it; a frozen symbol takes no new ones.
+            if symbol in self.frozen and symbol in self._portfolio.marks:
+                self._portfolio.mark(symbol, self._portfolio.marks[symbol] / factor)
+            if symbol in self.frozen and symbol in self._prices:
+                self._prices[symbol] /= factor
+        stored = {each.symbol: each for each in self._store.freezes()}
+        for each in stored.values():
+            self.frozen.freeze(each)
+        thawed = tuple(sorted(self._stored - set(stored)))
+        for symbol in thawed:
+            self._running.pop(symbol, None)
+            self.frozen.thaw(symbol)
+        self._stored = set(stored)
+        return thawed
+
+    def _keep_freezes(self) -> tuple[str, ...]:
+        newly: list[str] = []
+        for each in self.frozen.all():
+            if each.symbol not in self._stored:
+                self._store.freeze(each)
+                self._stored.add(each.symbol)
+                newly.append(each.symbol)
+        return tuple(sorted(newly))
+
+    def _today(self) -> date:
+        return (self._asked_at or self._clock.now()).astimezone(_NEW_YORK).date()
+
+
+def _is_newest(document: Document, order: TrackedOrder) -> bool:
+    """Whether nothing that we know of the order is newer than what was read."""
+    told = instant_ns(document.get("updated_at"))
+    return told is not None and told >= (order.state.last_update_ns or 0)
+
+
+def _order_differences(document: Document, order: TrackedOrder) -> Iterable[Discrepancy]:
+    state = order.state
+    filled, status = _number(document.get("filled_qty")) or ZERO, document.get("status")
+    if filled != state.filled_qty:
+        yield Discrepancy(
+            FILLED, state.symbol, order.order_id, {"filled_qty": plain(state.filled_qty)}, {"filled_qty": plain(filled)}
+        )
+    if not isinstance(status, str) or status in PENDING or status not in RANKS:
+        return
+    told = "partially_filled" if filled > 0 and RANKS[status] <= _EARLY_RANK else status
+    if told != state.status:
+        yield Discrepancy(STATUS, state.symbol, order.order_id, {"status": state.status}, {"status": status})
