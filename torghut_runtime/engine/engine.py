@@ -28,6 +28,7 @@ from torghut_runtime.engine.inbox import KINDS, Inbox
 from torghut_runtime.engine.leadership import MARGIN_SECONDS, RENEW_SECONDS, Leadership
 from torghut_runtime.engine.live_catalog import Features, LiveCatalog, Provenance, without_attestations
 from torghut_runtime.engine.market_system import MarketSystem, features_of
+from torghut_runtime.engine.metric_totals import MetricTotals
 from torghut_runtime.engine.metrics import TradingMetrics
 from torghut_runtime.engine.operations import EngineOperations
 from torghut_runtime.engine.probe import Probe
@@ -35,7 +36,7 @@ from torghut_runtime.engine.reconciler import Reconciler
 from torghut_runtime.engine.recording import Recorder
 from torghut_runtime.engine.simulated_time import FollowingClock, SimulatorTime
 from torghut_runtime.engine.stance import Stance
-from torghut_runtime.engine.status import empty_status, positions_of, status_of
+from torghut_runtime.engine.status import calendar_document, empty_status, positions_of, status_of
 from torghut_runtime.engine.step_writer import StepWriter
 from torghut_runtime.engine.stop_system import StopSystem
 from torghut_runtime.engine.supervisor import STALE_SECONDS, Supervisor
@@ -58,6 +59,8 @@ log = logging.getLogger(__name__)
 
 TRADING: Final = "trading"
 WATCHDOG: Final = "watchdog"
+RECORDS: Final = "decision_inputs"
+"""The queue of recorded steps that wait for the database."""
 STOP_SECONDS: Final = 8.0
 _PUBLISH_SECONDS: Final = 0.1
 
@@ -127,6 +130,7 @@ class Engine:
         self.trading = trading
         self.options = options or EngineOptions()
         self.metrics = metrics or TradingMetrics()
+        self._totals = MetricTotals(self.metrics)
         self.sections: dict[str, Callable[[], Any]] = {}
         """Parts of the status that other modules fill, by key; called in the trading thread."""
         self.holder = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
@@ -253,6 +257,8 @@ class Engine:
             ("probe", probe.run),
         ):
             supervisor.add(name, body)
+        self.metrics.parts_are([*supervisor.components(), TRADING], [*KINDS, RECORDS])
+        stops.cancel_all.took = self.metrics.all_cancelled
         watchdog = Watchdog(
             self._heartbeats,
             (self._cancel_everything, self._store_stall),
@@ -454,7 +460,11 @@ class Engine:
             running.catalog,
             loop.core,
             role=self.role,
-            sections={"signal_continuity": running.market.continuity_document, **self.sections},
+            sections={
+                "signal_continuity": running.market.continuity_document,
+                "calendar": lambda: calendar_document(running.clock.now(), agrees=running.market.calendar.agrees),
+                **self.sections,
+            },
             queues=queues,
             counts=loop.counts,
             kill_switch=running.stops.kill_switch.sources,
@@ -472,6 +482,10 @@ class Engine:
         metrics.live_gate(len(running.loop.evaluation.live_gate_missing))
         for kind in KINDS:
             metrics.queue_depth(kind, running.inbox.depth(kind))
+        metrics.queue_depth(RECORDS, running.steps.waiting)
+        self._totals.dropped(RECORDS, running.steps.lost)
+        self._totals.catalog_errors(running.catalog.errors_total)
+        self._totals.inputs_recorded(running.steps.written)
         core = running.loop.core
         if core is not None and core.trader is not None:
             account, portfolio = core.trader.account, core.portfolio
