@@ -39,7 +39,6 @@ from torghut_runtime.storage.database import connect
 from torghut_runtime.storage.lease import Lease
 from torghut_runtime.storage.order_journal import PostgresJournal, stored_events, stored_intents
 from torghut_runtime.storage.position_adjustments import stored_adjustments, stored_freezes
-from torghut_runtime.storage.position_adjustments import stored_adjustments
 from torghut_runtime.strategies.registry import BoundStrategy
 from torghut_runtime.trading_settings import TradingSettings
 
