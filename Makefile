@@ -29,7 +29,7 @@ setup: $(READY) ## Bring uv and install the locked packages into .venv
 demo: $(READY) ## Two candidates on real daily bars: verdicts, reasons, bundles with tear sheets
 	@.venv/bin/torghut demo $(ARGS)
 
-dev: $(READY) ## Start PostgreSQL, a broker and Dagster's UI on 127.0.0.1:3000; Ctrl-C stops all
+dev: $(READY) ## Start the platform, trading on a simulator, Dagster's UI on 127.0.0.1:3000; Ctrl-C stops all
 	@.venv/bin/torghut dev $(ARGS)
 
 test: $(READY) ## All tests that need nothing but this checkout, with coverage
@@ -65,6 +65,7 @@ docs: $(READY) ## Regenerate what is generated under docs/ (schemas, gate tables
 	$(PYTHON) -m torghut_assets.commands.reference
 	$(PYTHON) scripts/alpaca_methods.py
 	$(PYTHON) scripts/runtime_settings.py
+	$(PYTHON) scripts/metrics_page.py
 	$(PYTHON) scripts/adr_index.py
 
 conformance-alpaca: $(READY) ## The simulator's cases against a real Alpaca paper account; keys from the environment

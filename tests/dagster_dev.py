@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 import urllib.request
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -72,9 +72,17 @@ def write_candidates(folder: Path) -> Path:
 class DevServer:
     """One ``torghut dev`` on free ports, with a home folder of its own."""
 
-    def __init__(self, project: Path, home: Path, environment: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        project: Path,
+        home: Path,
+        environment: Mapping[str, str] | None = None,
+        *,
+        trading: Sequence[str] = ("--no-trading",),
+    ) -> None:
         self.project = project
         self.port, self.postgres_port = free_port(), free_port()
+        self.runtime_port, self.simulator_port = free_port(), free_port()
         self.lines: list[str] = []
         inherited = {name: value for name, value in os.environ.items() if name != "DB_DSN"}
         self._process = subprocess.Popen(
@@ -85,8 +93,13 @@ class DevServer:
                 "dev",
                 "--port",
                 str(self.port),
+                "--runtime-port",
+                str(self.runtime_port),
+                "--simulator-port",
+                str(self.simulator_port),
                 "--project",
                 str(project),
+                *trading,
             ],
             env={
                 **inherited,
@@ -116,7 +129,7 @@ class DevServer:
 
         def ready() -> bool:
             assert self._process.poll() is None, "".join(self.lines[-50:])
-            return any("ready: http" in line for line in self.lines)
+            return any("everything is up" in line for line in self.lines)
 
         wait_for(ready, START_LIMIT_S)
 
@@ -124,12 +137,21 @@ class DevServer:
         """Every living process that it started, and itself."""
         return _tree(self._process.pid)
 
-    def stop(self, number: int = signal.SIGINT) -> int:
-        """Send a signal and wait for the end; returns the exit code."""
-        self._process.send_signal(number)
+    def process_of(self, words: str) -> int:
+        """The id of the one living process below it with these words in its command line."""
+        (found,) = [pid for pid in self.descendants() if words in _command_line(pid)]
+        return found
+
+    def wait(self) -> int:
+        """Wait for its end; returns the exit code."""
         code = self._process.wait(timeout=120)
         self._close()
         return code
+
+    def stop(self, number: int = signal.SIGINT) -> int:
+        """Send a signal and wait for the end; returns the exit code."""
+        self._process.send_signal(number)
+        return self.wait()
 
     def kill(self) -> None:
         """End what a failed test left."""
@@ -233,6 +255,13 @@ def alive(pids: list[int]) -> list[int]:
         if state not in {"Z", "X"}:
             living.append(pid)
     return living
+
+
+def _command_line(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+    except OSError:
+        return ""
 
 
 def _tree(root: int) -> list[int]:

@@ -71,7 +71,7 @@ class FeedWorld:
             for group in list(self.received)
             if group.kind == "warm_up"
         ]
-        return next((bars for bars in reversed(found) if bars), [])
+        return next((bars for bars in reversed(found) if bars), list[Bar]())
 
     def await_bars(self, symbol: str, count: int, timeframe: str = "1Min") -> list[Bar]:
         """Wait for so many bars."""

@@ -34,6 +34,7 @@ TRADES = {
     "RECONCILE_MS": "100",
     "POLL_MS": "100",
     "STRATEGY_RELOAD_SECONDS": "1",
+    "STATIC_SYMBOLS": "AAPL,MSFT",
 }
 
 
@@ -69,10 +70,10 @@ class Desk:
     def step(self, engine: Engine, minutes: int = 1, symbols: int = 1) -> None:
         """Let minutes pass; every bar is judged, and what the broker did about it is known."""
         for _ in range(minutes):
-            before = engine.status()["metrics"]["bar_batches_taken"]
+            before = engine.status()["metrics"]["bars_taken"]
             answer = requests.post(f"{self.simulator.url}/sim/step", json={"events": symbols}, timeout=60)
             answer.raise_for_status()
-            until(lambda before=before: engine.status()["metrics"]["bar_batches_taken"] >= before + symbols)
+            until(lambda before=before: engine.status()["metrics"]["bars_taken"] >= before + symbols)
             self.agrees(engine)
 
     def agrees(self, engine: Engine) -> None:

@@ -11,6 +11,7 @@ from torghut_assets.commands.backtest import backtest
 from torghut_assets.commands.bars import bars
 from torghut_assets.commands.candidates import candidates
 from torghut_assets.commands.checks import checks
+from torghut_assets.commands.compare import compare
 from torghut_assets.commands.demo import demo
 from torghut_assets.commands.dev import dev
 from torghut_assets.commands.gates import gates
@@ -38,7 +39,7 @@ def cli() -> None:
     """
 
 
-for _command in (lane, backtest, bars, candidates, checks, gates, promotion, guard, ledger, dev, init, demo):
+for _command in (lane, backtest, compare, bars, candidates, checks, gates, promotion, guard, ledger, dev, init, demo):
     cli.add_command(_command)
 
 

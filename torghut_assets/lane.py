@@ -53,6 +53,7 @@ from torghut_assets.research.walkforward import Progress, applied_strategies, se
 from torghut_runtime.command_line import operating_system_user
 from torghut_runtime.errors import InputError
 from torghut_runtime.market.features import FeaturePipeline, compute_features
+from torghut_runtime.strategies.catalog import StrategyEntry
 from torghut_runtime.strategies.registry import BoundStrategy
 
 DEFAULT_RESEARCH = Path("config/research.yaml")
@@ -88,6 +89,8 @@ class LaneResult:
     prerequisites: PromotionPrerequisites
     readiness: RollbackReadiness
     decision: PromotionDecision
+    applied: tuple[StrategyEntry, ...]
+    """The strategies as a promotion trades them, whatever was decided."""
     output_dir: Path
 
     @property
@@ -268,9 +271,10 @@ def _judge(
         approval=None if token is None else PresentedApproval(token, ()),
         guard=stages.promotion_answer(evaluation.run_id),
     )
+    applied = tuple(each.entry for each in applied_strategies(inputs.strategies, research.results.report))
     patch = render_patch(
         inputs.configmap,
-        [each.entry for each in applied_strategies(inputs.strategies, research.results.report)],
+        applied,
         candidate_id=spec.candidate_id,
         run_id=evaluation.run_id,
         mode=request.promotion_target,
@@ -293,7 +297,7 @@ def _judge(
     files = bundle_files(judged, prerequisites, readiness, decision, patch)
     export_bundle(files, request.output_dir, ids=bundle_ids(spec, decision))
     progress("bundle", 2, 2)
-    return LaneResult(research, evidence, evaluation, prerequisites, readiness, decision, request.output_dir)
+    return LaneResult(research, evidence, evaluation, prerequisites, readiness, decision, applied, request.output_dir)
 
 
 def stage_guard(name: str, connection: sa.Connection | None, store: Path) -> StageGuard:

@@ -88,6 +88,37 @@ def part_of_kernel(function: _F) -> _F:
     return compiled
 
 
+class _Address(_nb.types.WrapperAddressProtocol):
+    """A compiled function as an argument whose address is known: the dispatcher looks it up at every call."""
+
+    def __init__(self, function: Callable[..., object], signature: Any) -> None:
+        result = cast("Any", function).overloads[signature.args]
+        self._function = function
+        self._signature = signature
+        self._at: int = result.library.get_pointer_to_function(result.fndesc.llvm_cfunc_wrapper_name)
+
+    def __wrapper_address__(self) -> int:
+        return self._at
+
+    def signature(self) -> Any:
+        """Of the function."""
+        return self._signature
+
+
+def as_argument(function: Callable[..., object], signature: Any) -> Any:
+    """A compiled function as an argument of :func:`entry_point`, for a call at every bar."""
+    return _Address(function, signature)
+
+
+def entry_point(kernel_function: Callable[..., object]) -> Callable[..., Any]:
+    """The code of a kernel without the search for its types, which costs more than a short kernel itself.
+
+    The arguments must have exactly the kernel's types; functions among them come from :func:`as_argument`.
+    """
+    (result,) = cast("Any", kernel_function).overloads.values()
+    return cast("Callable[..., Any]", result.entry_point)
+
+
 def _uses_kernels(source: bytes) -> bool:
     return b"torghut_runtime.compiled" in source
 

@@ -13,8 +13,11 @@ from typing import Any, Final
 from fastapi import FastAPI
 from prometheus_client import PlatformCollector, ProcessCollector
 
+from torghut_runtime.api.closing import told_by_signals
 from torghut_runtime.api.collector import FeedCollector
-from torghut_runtime.api.health import LOOP, SERVICE, health_routes
+from torghut_runtime.api.deadlines import Deadlines
+from torghut_runtime.api.health import LOOP, SERVICE
+from torghut_runtime.api.service import HttpService
 from torghut_runtime.api.webhook import Webhook
 from torghut_runtime.command_line import ExitCode
 from torghut_runtime.engine.engine import Engine
@@ -22,14 +25,26 @@ from torghut_runtime.engine.heartbeat import Heartbeat
 from torghut_runtime.engine.metrics import TradingMetrics
 from torghut_runtime.errors import InputError, InputFaults
 from torghut_runtime.logs import configure_logging
-from torghut_runtime.settings import Settings, load_settings
+from torghut_runtime.settings import Settings, load_settings, require_operators
 from torghut_runtime.trading_settings import load_trading_settings
 
 _BEAT_SECONDS: Final = 0.5
 
 
-def create_app(settings: Settings, engine: Engine | None = None, metrics: TradingMetrics | None = None) -> FastAPI:
-    """The service for these settings, with the engine that it starts and stops; nothing connects before it starts."""
+def create_app(
+    settings: Settings,
+    engine: Engine | None = None,
+    metrics: TradingMetrics | None = None,
+    *,
+    deadlines: Deadlines | None = None,
+) -> FastAPI:
+    """The service for these settings, with the engine that it starts and stops; nothing connects before it starts.
+
+    Raises:
+        InputError: nobody could stop a service of stage or prod.
+        InputFaults: without an engine, settings of trading that cannot be used.
+    """
+    require_operators(settings)
     metrics = metrics or TradingMetrics()
     registry = metrics.registry
     collector = FeedCollector(settings, Webhook(settings.webhook_url, settings.version, metrics))
@@ -37,29 +52,39 @@ def create_app(settings: Settings, engine: Engine | None = None, metrics: Tradin
     PlatformCollector(registry=registry)
     registry.register(collector)
     loop_beat = Heartbeat()
+    trading = load_trading_settings() if engine is None else engine.trading
+    service = HttpService(settings, trading, collector, metrics, loop_beat, deadlines or Deadlines())
+    collector.watch(service.view)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
         del app
         beating = asyncio.create_task(_beat(loop_beat))
         collector.start()
+        service.start()
         if engine is not None:
             loop_beat.beat()
             engine.watch(LOOP, loop_beat)
             await asyncio.to_thread(engine.start)
+            service.attach(engine, engine.operations)
             _before_others(signal.SIGTERM, engine.close_gate)
         try:
-            yield
+            with told_by_signals():
+                yield
         finally:
             if engine is not None:
                 await asyncio.to_thread(engine.stop)
+            await asyncio.to_thread(service.stop)
             await asyncio.to_thread(collector.stop)
             beating.cancel()
             with suppress(asyncio.CancelledError):
                 await beating
 
-    app = FastAPI(title=SERVICE, version=settings.version, lifespan=lifespan, docs_url=None, redoc_url=None)
-    app.include_router(health_routes(settings, collector, registry, engine, loop_beat))
+    app = FastAPI(
+        title=SERVICE, version=settings.version, lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None
+    )
+    app.state.http = service
+    service.add_routes(app)
     return app
 
 

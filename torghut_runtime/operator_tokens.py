@@ -7,7 +7,7 @@ import hashlib
 import hmac
 import json
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -35,11 +35,12 @@ def entries_of(text: str) -> list[Any]:
     except ValueError:
         raise ValueError("must be a JSON list of {actor, role, sha256}") from None
     if not isinstance(found, list):
-        raise ValueError("must be a JSON list of {actor, role, sha256}")
-    digests = [str(each.get("sha256")) for each in found if isinstance(each, dict)]
-    if len(set(digests)) != len(digests):
+        raise ValueError("must be a JSON list of {actor, role, sha256}")  # noqa: TRY004 - pydantic tells ValueErrors
+    entries = cast("list[Any]", found)
+    digests = [cast("dict[str, Any]", each).get("sha256") for each in entries if isinstance(each, dict)]
+    if any(digests.count(each) > 1 for each in digests):
         raise ValueError("names the same sha256 twice")
-    return list(found)
+    return entries
 
 
 def bearer_of(header: str | None) -> str | None:

@@ -1,9 +1,12 @@
 """`torghut dev` from the outside: what it leaves behind, and whose database it leaves alone."""
 
+import os
 import signal
 import socket
+from decimal import Decimal
 from pathlib import Path
 
+import httpx
 import psycopg
 import pytest
 from dagster_dev import DevServer, alive, wait_for, write_candidates
@@ -55,3 +58,64 @@ def test_the_embedded_database_goes_with_the_command_when_its_terminal_closes(tm
             server.kill()
         assert not listens(server.postgres_port)
         assert server.lines[-1] == "torghut    | stopped\n"
+
+
+CATALOG = """
+strategies:
+  - strategy_id: holds
+    strategy_type: buy_and_hold
+    base_timeframe: 1Min
+    universe_symbols: [AAPL, MSFT]
+    params: {qty: 3}
+"""
+
+
+def test_the_whole_platform_comes_up_trades_on_the_simulator_and_goes(tmp_path: Path) -> None:
+    project = write_candidates(tmp_path / "project")
+    catalog = tmp_path / "strategies.yaml"
+    catalog.write_text(CATALOG)
+    with open_folder() as home:
+        server = DevServer(
+            project,
+            home,
+            {"TRADING_STRATEGY_CONFIG_PATH": str(catalog), "TRADING_ENABLED": "true", "TRADING_MODE": "live"},
+            trading=("--speed", "30"),
+        )
+        runtime = httpx.Client(base_url=f"http://127.0.0.1:{server.runtime_port}", timeout=10)
+        try:
+            server.wait_until_ready()
+            status = runtime.get("/trading/status").json()
+            assert (status["mode"], status["adapter"], status["enabled"]) == ("paper", "simulator", True)
+
+            def filled() -> dict[str, Decimal]:
+                items = runtime.get("/trading/executions").json()["items"]
+                return {item["symbol"]: Decimal(item["filled_qty"]) for item in items if item["status"] == "filled"}
+
+            wait_for(lambda: filled().keys() >= {"AAPL", "MSFT"}, 120)
+            assert {filled()["AAPL"], filled()["MSFT"]} == {Decimal(3)}
+            started = server.descendants()
+            names = ("postgres", "broker", "simulator", "runtime", "dagster")
+            assert [name for name in names if not any(f"|   {name} " in line for line in server.lines)] == []
+            assert server.stop(signal.SIGINT) == 0
+        finally:
+            runtime.close()
+            server.kill()
+        assert alive(started) == []
+        for port in (server.port, server.runtime_port, server.simulator_port, server.postgres_port):
+            assert not listens(port)
+        assert server.lines[-1] == "torghut    | stopped\n"
+        assert not any("Traceback" in line for line in server.lines)
+
+
+def test_a_part_that_dies_is_named_and_the_others_are_stopped(tmp_path: Path) -> None:
+    with open_folder() as home:
+        server = DevServer(write_candidates(tmp_path / "project"), home, trading=())
+        try:
+            wait_for(lambda: any("(runtime)" in line for line in server.lines), 120)
+            started = server.descendants()
+            os.kill(server.process_of("serve --port"), signal.SIGKILL)
+            assert server.wait() == 1
+        finally:
+            server.kill()
+        assert alive(started) == []
+        assert server.lines[-1] == "torghut    | the runtime ended by itself with -9; its last lines say why\n"

@@ -1,4 +1,4 @@
-"""``torghut demo``: two candidates on the sample bars, from data to verdict.
+"""``torghut demo``: two candidates on the sample bars, from data to verdict, and what was decided on the simulator.
 
 The outcome is whatever the data say. Nothing here touches a threshold.
 """
@@ -11,6 +11,7 @@ import click
 from torghut_runtime.command_line import examples, json_option, path_option, print_json, progress
 
 if TYPE_CHECKING:
+    from torghut_assets.demo_trading import Leg
     from torghut_assets.lane import LaneResult
 
 CANDIDATES = {
@@ -24,13 +25,21 @@ CANDIDATES = {
 @path_option(
     "--output-dir", default=Path("artifacts/demo"), show_default=True, help="Each candidate's bundle is a folder in it."
 )
+@click.option("--trade/--no-trade", "trades", default=True, show_default=True, help="Go on to the simulated account.")
 @json_option
-def demo(output_dir: Path, as_json: bool) -> None:
-    """Judge two candidates on real daily bars of five US stocks.
+def demo(output_dir: Path, trades: bool, as_json: bool) -> None:
+    """Judge two candidates on real daily bars of five US stocks, then trade on the simulator.
 
-    Needs no set-up: the database starts and stops with it. DB_DSN names another.
+    A promoted candidate's patch is applied to a copy of the strategy ConfigMap; when all are denied, the one with the
+    fewest reasons is traded, and that is said. The account trades the last month of the daily bars, and a week of
+    one-minute bars that are made up.
+
+    Needs no set-up: the databases start and stop with it. DB_DSN names another one for the verdicts; what the simulated
+    account does is recorded in one that is thrown away.
     """
+    from torghut_assets.commands.traded import leg_fields, print_leg
     from torghut_assets.commands.verdict import print_verdict, result_fields
+    from torghut_assets.demo_trading import legs, write_catalog
     from torghut_assets.lane import LaneRequest, run_lane
     from torghut_assets.shipped_files import SAMPLE_BARS, shipped
 
@@ -54,8 +63,22 @@ def demo(output_dir: Path, as_json: bool) -> None:
         if not as_json:
             print_verdict(result)
             click.echo()
+    traded: list[Leg] = []
+    if trades:
+        catalog, why = write_catalog(results, output_dir)
+        if not as_json:
+            click.secho("On the simulator", bold=True)
+            click.echo(f"  {why}")
+            click.echo()
+        with progress() as listen:
+            for leg in legs(catalog, listen):
+                traded.append(leg)
+                if not as_json:
+                    print_leg(leg)
+                    click.echo()
     if as_json:
-        print_json([result_fields(result) for result in results])
+        verdicts = [result_fields(result) for result in results]
+        print_json({"candidates": verdicts, "trading": [leg_fields(leg) for leg in traded]})
         return
     _print_next(results)
 
@@ -65,4 +88,4 @@ def _print_next(results: "list[LaneResult]") -> None:
     for result in results:
         click.echo(f"  {result.output_dir / 'backtest' / 'tearsheet.html'}")
     click.echo("  torghut gates explain RULE    what a rule means and reads, for example 1.net_pnl")
-    click.echo("  make dev                      the same candidates in Dagster's UI, on http://127.0.0.1:3000")
+    click.echo("  make dev                      the whole platform with Dagster's UI, on http://127.0.0.1:3000")

@@ -5,16 +5,18 @@ A scrape reads memory only. Values that are older than 30 s are not shown at all
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from sqlalchemy.exc import SQLAlchemyError
 
+from torghut_runtime.api.halt_watch import HaltWatch
 from torghut_runtime.api.orchestration_metrics import OrchestrationTally
 from torghut_runtime.api.trading_rows import TradingRows
-from torghut_runtime.api.webhook import Webhook
+from torghut_runtime.api.webhook import Webhook, WebhookEvent
+from torghut_runtime.engine.surface import EngineView
 from torghut_runtime.errors import StoreUnavailableError
 from torghut_runtime.order_feed.ingest import COUNTERS, PREFIX
 from torghut_runtime.order_feed.status import FeedStatus, read_status
@@ -58,12 +60,17 @@ class FeedCollector:
         self._orchestration = OrchestrationTally()
         self._trading = TradingRows(settings.account_label)
         self._snapshot: Snapshot | None = None
-        self._trouble: frozenset[str] = frozenset()
+        self._trouble: frozenset[WebhookEvent] = frozenset()
+        self._halts: HaltWatch | None = None
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self.heartbeat = time.monotonic()
         self.db_up = False
         self.error: str | None = "nothing has been read yet"
+
+    def watch(self, view: Callable[[], EngineView]) -> None:
+        """Tell the webhook when this engine halts."""
+        self._halts = HaltWatch(view, self._webhook, self._settings.account_label)
 
     def start(self) -> None:
         """Begin to read."""
@@ -83,6 +90,8 @@ class FeedCollector:
             if self.heartbeat >= due:
                 self.read()
                 due = time.monotonic() + EVERY_S
+            if self._halts is not None:
+                self._halts.look()
             self._stop.wait(_TICK_S)
 
     def read(self) -> None:
@@ -107,7 +116,7 @@ class FeedCollector:
         self._raise_webhook(feed)
 
     def _raise_webhook(self, feed: FeedStatus) -> None:
-        found: dict[str, list[str]] = {}
+        found: dict[WebhookEvent, list[str]] = {}
         open_letters = [row for row in feed.dead_letters if row["state"] == "open"]
         if open_letters:
             found["dead_letters_open"] = [f"{row['reason']}: {row['count']}" for row in open_letters]

@@ -26,7 +26,9 @@ def _moment_text(given: object) -> object:
 Number = Annotated[Decimal, PlainSerializer(canonical_value, return_type=str)]
 """A decimal number as text, without trailing zeros."""
 Moment = Annotated[
-    datetime, BeforeValidator(_moment_text), WithJsonSchema({"type": "string", "format": "date-time"}, mode="validation")
+    datetime,
+    BeforeValidator(_moment_text),
+    WithJsonSchema({"type": "string", "format": "date-time"}, mode="validation"),
 ]
 """A time that a client gives."""
 _Row = TypeVar("_Row", bound=BaseModel)
@@ -364,7 +366,7 @@ class PositionRow(OpenDocument):
 class Positions(Document):
     """Account and positions."""
 
-    account: AccountDocument
+    account: AccountDocument | None
     items: list[PositionRow]
 
 
@@ -382,11 +384,11 @@ class FlagSnapshot(Document):
 class FlagRow(Document):
     """One flag and what it amounts to."""
 
-    model_config = ConfigDict(populate_by_name=True, serialize_by_alias=True)
+    model_config = ConfigDict(serialize_by_alias=True)
 
     key: str
     setting: str
-    flag_class: str = Field(alias="class")
+    flag_class: str = Field(serialization_alias="class")
     rule: str
     effective: bool
     env_value: bool

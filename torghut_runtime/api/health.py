@@ -1,93 +1,129 @@
 """Health, readiness, database check and metrics over HTTP."""
 
+import asyncio
 import time
-from typing import Any, Final
+from collections.abc import Callable
+from typing import Annotated, Final
 
-import sqlalchemy as sa
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Query, Response
 from fastapi.responses import JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
-from sqlalchemy.exc import SQLAlchemyError
 
+from torghut_runtime.api.access import Access
 from torghut_runtime.api.collector import FeedCollector
+from torghut_runtime.api.documents import DatabaseCheck, Liveness, Readiness, Service
+from torghut_runtime.api.faults import DATABASE_UNAVAILABLE, fault_body, responses
+from torghut_runtime.api.reading import Reader
+from torghut_runtime.api.trading_routes import NoQuery
 from torghut_runtime.engine.heartbeat import Heartbeat
 from torghut_runtime.engine.surface import Component, EngineView
-from torghut_runtime.errors import StoreUnavailableError
 from torghut_runtime.order_feed.status import configuration
 from torghut_runtime.settings import Settings
-from torghut_runtime.storage.database import reading_engine
 
 SERVICE: Final = "torghut-runtime"
 HEARTBEAT_LIMIT_S: Final = 15.0
 LOOP: Final = "loop"
+Parameters = Annotated[NoQuery, Query()]
 
 
 def health_routes(
     settings: Settings,
     collector: FeedCollector,
     registry: CollectorRegistry,
-    engine: EngineView | None = None,
-    loop: Heartbeat | None = None,
+    access: Access,
+    reader: Reader,
+    view: Callable[[], EngineView],
+    loop: Heartbeat,
 ) -> APIRouter:
-    """The routes that need no database to answer; ``loop`` is the heartbeat of the event loop."""
-    router = APIRouter()
+    """The routes that answer whatever is down; liveness and readiness are asked by machines and need no token.
 
-    @router.get("/")
-    def root() -> dict[str, Any]:
-        return {"service": SERVICE, "version": settings.version}
+    ``loop`` is the heartbeat of the event loop.
+    """
+    router = APIRouter(tags=["health"])
+    guarded = access.reading
+    protected = responses(401, 403, 422)
 
-    @router.get("/healthz")
-    def healthz() -> JSONResponse:
-        components = _components(collector, engine, loop)
-        age = max(each.age_seconds for each in components.values())
-        alive = age <= HEARTBEAT_LIMIT_S
+    @router.get("/", response_model=Service, dependencies=guarded, responses=protected, summary="Who answers")
+    async def root(_: Parameters) -> JSONResponse:
+        return JSONResponse(
+            {"service": SERVICE, "status": "ok", "version": settings.version, "commit": settings.commit}
+        )  # fmt: skip
+
+    @router.get(
+        "/healthz",
+        response_model=Liveness,
+        responses={503: {"model": Liveness}, **responses(422)},
+        summary="Whether the process lives",
+    )
+    async def healthz(_: Parameters) -> JSONResponse:
+        parts = {"collector": collector_component(collector), LOOP: loop_component(loop), **view().components()}
+        oldest = max(each.age_seconds for each in parts.values())
+        alive = oldest <= HEARTBEAT_LIMIT_S
         return JSONResponse(
             {
                 "status": "ok" if alive else "stale",
                 "service": SERVICE,
-                "heartbeat_age_seconds": round(components[LOOP].age_seconds if LOOP in components else age, 3),
+                "heartbeat_age_seconds": round(parts[LOOP].age_seconds, 3),
                 "components": {
                     name: {"age_seconds": round(each.age_seconds, 3), "state": each.state}
-                    for name, each in components.items()
+                    for name, each in parts.items()
                 },
             },
             200 if alive else 503,
         )
 
-    @router.get("/readyz")
-    def readyz() -> JSONResponse:
+    @router.get(
+        "/readyz",
+        response_model=Readiness,
+        responses={503: {"model": Readiness}, **responses(422)},
+        summary="Whether it could trade",
+    )
+    async def readyz(_: Parameters) -> JSONResponse:
+        engine = view()
         reasons = unready_reasons(settings, collector)
-        if engine is not None:
-            reasons = list(dict.fromkeys([*reasons, *engine.unready_reasons]))
-        role = "standby" if engine is None else engine.role
+        reasons += [each for each in engine.unready_reasons if each not in reasons]
+        if DATABASE_UNAVAILABLE not in reasons and not await reader.answers():
+            reasons.append(DATABASE_UNAVAILABLE)
         return JSONResponse(
-            {"status": "ready" if not reasons else "not ready", "role": role, "reasons": reasons},
+            {"status": "ready" if not reasons else "not ready", "role": engine.role, "reasons": reasons},
             200 if not reasons else 503,
         )
 
-    @router.get("/db-check")
-    def db_check() -> JSONResponse:
-        try:
-            with reading_engine(settings.db_dsn).connect() as connection:
-                connection.execute(sa.text("SELECT 1"))
-        except (StoreUnavailableError, SQLAlchemyError) as error:
-            return JSONResponse({"ok": False, "detail": str(error).splitlines()[0]}, 503)
-        return JSONResponse({"ok": True})
+    @router.get(
+        "/db-check",
+        response_model=DatabaseCheck,
+        dependencies=guarded,
+        responses={**protected, **responses(503)},
+        summary="Whether the database answers",
+    )
+    async def db_check(_: Parameters) -> JSONResponse:
+        if await reader.answers():
+            return JSONResponse({"ok": True})
+        return JSONResponse(fault_body(DATABASE_UNAVAILABLE), 503)
 
-    @router.get("/metrics")
-    def metrics() -> Response:
-        return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
+    @router.get(
+        "/metrics",
+        dependencies=guarded,
+        response_class=Response,
+        responses={200: {"content": {"text/plain": {}}}, **protected},
+        summary="Metrics for Prometheus",
+    )
+    async def metrics(_: Parameters) -> Response:
+        text = await asyncio.to_thread(generate_latest, registry)
+        return Response(text, media_type=CONTENT_TYPE_LATEST)
 
     return router
 
 
-def _components(collector: FeedCollector, engine: EngineView | None, loop: Heartbeat | None) -> dict[str, Component]:
-    """Every part of the process with the age of its last sign of life."""
-    ages = {"collector": time.monotonic() - collector.heartbeat}
-    if loop is not None:
-        ages[LOOP] = loop.age
-    found = {name: Component(age, "ok" if age <= HEARTBEAT_LIMIT_S else "stale") for name, age in ages.items()}
-    return {**found, **({} if engine is None else engine.components())}
+def collector_component(collector: FeedCollector) -> Component:
+    """The thread that reads for metrics, as a part like any other."""
+    age = time.monotonic() - collector.heartbeat
+    return Component(age, "ok" if age <= HEARTBEAT_LIMIT_S else "stale")
+
+
+def loop_component(loop: Heartbeat) -> Component:
+    """The event loop."""
+    return Component(loop.age, "ok" if loop.age <= HEARTBEAT_LIMIT_S else "stale")
 
 
 def unready_reasons(settings: Settings, collector: FeedCollector) -> list[str]:
@@ -98,7 +134,7 @@ def unready_reasons(settings: Settings, collector: FeedCollector) -> list[str]:
     if trouble is not None and trouble[0] == "misconfigured":
         reasons.append(trouble[1])
     if found is None:
-        return [*reasons, "database_unavailable"]
+        return [*reasons, DATABASE_UNAVAILABLE]
     if not found.at_head:
         reasons.append("migrations_behind")
     if found.feed.state == "stalled":

@@ -43,7 +43,8 @@ class NoEngine:
     def positions(self) -> Mapping[str, Any]:
         """Nothing is known."""
         names = (
-            "equity", "cash", "buying_power", "gross_exposure", "net_exposure", "day_pnl", "high_water_mark", "drawdown",
+            "equity", "cash", "buying_power", "gross_exposure", "net_exposure", "day_pnl", "high_water_mark",
+            "drawdown",
         )  # fmt: skip
         return {"account": dict.fromkeys(names), "items": []}
 

@@ -1,17 +1,17 @@
 """Lists by pages, newest first: an opaque cursor is the key of the last row that was looked at.
 
-Rows that arrive meanwhile are newer than the cursor, or belong behind it; no row is shown twice. A page looks at no more
-than :data:`LOOK` rows: one that is filtered by what no index knows may be short, or empty, and go on.
+Rows that arrive meanwhile are newer than the cursor, or belong behind it; no row is shown twice. A page looks at no
+more than :data:`LOOK` rows: one that is filtered by what no index knows may be short, or empty, and go on.
 """
 
 import base64
 import binascii
 import json
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Final
 
 import sqlalchemy as sa
 
@@ -53,7 +53,7 @@ def cursor_of(text: str) -> Cursor:
 class Keys:
     """A page of a table: its rows, and where the next one begins."""
 
-    rows: Sequence[Mapping[str, Any]]
+    rows: Sequence[sa.RowMapping]
     cursor: Cursor | None
 
 
@@ -83,7 +83,11 @@ def page_of(
         rows = connection.execute(scan.limit(limit + 1)).mappings().all()
         return Keys(rows[:limit], _key(rows[limit - 1]) if len(rows) > limit else None)
     looked = scan.limit(LOOK).subquery(table.name)
-    query = sa.select(looked).where(*(each(looked) for each in filtered)).order_by(looked.c.created_at.desc(), looked.c.id.desc())
+    query = (
+        sa.select(looked)
+        .where(*(each(looked) for each in filtered))
+        .order_by(looked.c.created_at.desc(), looked.c.id.desc())
+    )
     rows = connection.execute(query.limit(limit + 1)).mappings().all()
     if len(rows) > limit:
         return Keys(rows[:limit], _key(rows[limit - 1]))
@@ -92,5 +96,5 @@ def page_of(
     return Keys(rows, None if found is None else _key(found))
 
 
-def _key(row: Mapping[str, Any]) -> Cursor:
+def _key(row: sa.RowMapping) -> Cursor:
     return Cursor(row["created_at"], row["id"])

@@ -12,13 +12,11 @@ from typing import Final, TypeVar
 import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
 
+from torghut_runtime.api.deadlines import Deadlines
 from torghut_runtime.errors import StoreUnavailableError
 from torghut_runtime.settings import database_url
 from torghut_runtime.storage.database import create_engine
 
-PROBE_S: Final = 1.0
-ANSWER_S: Final = 1.8
-"""A list's deadline: with it every answer is there within 2 s."""
 _THREADS: Final = 8
 _Result = TypeVar("_Result")
 
@@ -35,23 +33,25 @@ def bounded_engine(dsn: str, statement_ms: int) -> sa.Engine:
 class Reader:
     """Runs reading work against the database."""
 
-    def __init__(self, dsn: str) -> None:
-        engine = bounded_engine(dsn, int(ANSWER_S * 1000) - 100)
+    def __init__(self, dsn: str, deadlines: Deadlines) -> None:
+        self.deadlines = deadlines
+        engine = bounded_engine(dsn, int(deadlines.answer * 1000) - 100)
         # one snapshot per answer, so that what is shown belongs together
         self._engine = engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="http-read")
 
-    async def run(self, work: Callable[[sa.Connection], _Result], deadline: float = ANSWER_S) -> _Result:
-        """What ``work`` returns; it runs in a thread.
+    async def run(self, work: Callable[[sa.Connection], _Result], deadline: float | None = None) -> _Result:
+        """What ``work`` returns; it runs in a thread. Without a deadline that of a list holds.
 
         Raises:
             StoreUnavailableError: the database did not answer in time, or not at all.
         """
+        limit = self.deadlines.answer if deadline is None else deadline
         try:
             running = asyncio.get_running_loop().run_in_executor(self._threads, self.now, work)
-            return await asyncio.wait_for(running, deadline)
+            return await asyncio.wait_for(running, limit)
         except TimeoutError:
-            raise StoreUnavailableError(f"PostgreSQL did not answer within {deadline:g} s") from None
+            raise StoreUnavailableError(f"PostgreSQL did not answer within {limit:g} s") from None
 
     def now(self, work: Callable[[sa.Connection], _Result]) -> _Result:
         """The same in the caller's thread, without a deadline beside the session's limits."""
@@ -64,7 +64,7 @@ class Reader:
     async def answers(self) -> bool:
         """Whether the database answers a probe."""
         try:
-            await self.run(lambda connection: connection.execute(sa.text("SELECT 1")).scalar(), PROBE_S)
+            await self.run(lambda connection: connection.execute(sa.text("SELECT 1")).scalar(), self.deadlines.probe)
         except StoreUnavailableError:
             return False
         return True

@@ -8,6 +8,7 @@ from typing import Any, Final
 import sqlalchemy as sa
 
 from torghut_runtime.api.documents import DecisionRow, ExecutionRow, OrderRow, Page, TcaFields
+from torghut_runtime.api.loose import sequence_of
 from torghut_runtime.api.paging import Cursor, Keys, page_of
 from torghut_runtime.order_feed.event import TERMINAL
 from torghut_runtime.storage.order_tables import execution_tca_metrics, executions, order_intents, trade_decisions
@@ -56,8 +57,7 @@ def read_decisions(connection: sa.Connection, wanted: Wanted) -> Page[DecisionRo
 
 def reasons_of(detail: Mapping[str, Any]) -> list[str]:
     """Why a decision was refused; empty where it was not."""
-    found = detail.get("risk_reasons")
-    return [str(each) for each in found] if isinstance(found, list) else []
+    return [str(each) for each in sequence_of(detail.get("risk_reasons")) or ()]
 
 
 def read_executions(connection: sa.Connection, wanted: Wanted) -> Page[ExecutionRow]:
@@ -94,24 +94,24 @@ def read_orders(connection: sa.Connection, wanted: Wanted) -> Page[OrderRow]:
     )  # fmt: skip
     orders = _orders(connection, found)
     traces = _traces(connection, found)
-    items = [
-        OrderRow.model_validate(
-            {**_order(orders.get(row["id"])), **_own(row), "trace_id": traces.get(row["trade_decision_id"])}
-        )
-        for row in found.rows
-    ]
+    items: list[OrderRow] = []
+    for row in found.rows:
+        broker = _order(orders.get(row["id"]))
+        submitted = broker["submitted_at"] or row["sent_at"]
+        trace = traces.get(row["trade_decision_id"])
+        items.append(
+            OrderRow.model_validate({**broker, **_own(row), "submitted_at": submitted, "trace_id": trace})
+        )  # fmt: skip
     return Page[OrderRow](items=items, next_cursor=_next(found))
 
 
-def _own(row: Mapping[str, Any]) -> dict[str, Any]:
-    """What the intent says; the broker's identifier and time only where it knows them."""
-    own = dict(row)
-    if own["alpaca_order_id"] is None:
-        del own["alpaca_order_id"]
-    return own
+def _own(row: sa.RowMapping) -> dict[str, Any]:
+    """What the intent says; the broker's identifier only where it knows one."""
+    own: dict[str, Any] = {str(name): value for name, value in row.items()}
+    return {name: value for name, value in own.items() if name != "alpaca_order_id" or value is not None}
 
 
-def _order(row: Mapping[str, Any] | None) -> dict[str, Any]:
+def _order(row: sa.RowMapping | None) -> dict[str, Any]:
     if row is None:
         return {
             "filled_qty": 0, "avg_fill_price": None, "replaces": None, "replaced_by": None, "alpaca_order_id": None,
@@ -126,7 +126,7 @@ def _order(row: Mapping[str, Any] | None) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _orders(connection: sa.Connection, found: Keys) -> dict[Any, Mapping[str, Any]]:
+def _orders(connection: sa.Connection, found: Keys) -> dict[Any, sa.RowMapping]:
     """The execution of each intent: the one under its client id, linked ones first."""
     i, e = order_intents, executions
     query = (
@@ -150,12 +150,12 @@ def _traces(connection: sa.Connection, found: Keys) -> dict[Any, str | None]:
     return {row.id: row.trace_id for row in connection.execute(query)}
 
 
-def _by(connection: sa.Connection, table: sa.Table, key: str, values: list[Any]) -> dict[Any, Mapping[str, Any]]:
+def _by(connection: sa.Connection, table: sa.Table, key: str, values: list[Any]) -> dict[Any, sa.RowMapping]:
     query = sa.select(table).where(table.c[key].in_(values))
     return {row[key]: row for row in connection.execute(query).mappings()}
 
 
-def _tca(row: Mapping[str, Any] | None) -> dict[str, Any] | None:
+def _tca(row: sa.RowMapping | None) -> dict[str, Any] | None:
     return None if row is None else {name: row[name] for name in _TCA}
 
 

@@ -1,6 +1,6 @@
 """Execution costs for HTTP: figures over a bounded window of filled orders, and the orders themselves by pages."""
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
@@ -108,7 +108,7 @@ def _figures(counted: sa.Subquery) -> list[sa.ColumnElement[Any]]:
     ]
 
 
-def _grouped(connection: sa.Connection, counted: sa.Subquery, name: str) -> list[Mapping[str, Any]]:
+def _grouped(connection: sa.Connection, counted: sa.Subquery, name: str) -> Sequence[sa.RowMapping]:
     keys = (counted.c.alpaca_account_label, counted.c[name])
     query = sa.select(*keys, *_figures(counted)).group_by(*keys).order_by(*keys).limit(_GROUPS)
-    return list(connection.execute(query).mappings())
+    return connection.execute(query).mappings().all()

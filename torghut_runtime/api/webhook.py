@@ -1,11 +1,16 @@
-"""The operator's webhook: one POST per onset of trouble, outside of every path that trades."""
+"""The operator's webhook: one POST per onset of trouble, outside of every path that trades.
 
+Who sends what: the runtime ``trading_halted``, ``dead_letters_open`` and ``order_feed_stalled``, the lane
+``champion_denied``. What is said again within 15 minutes about the same subject is not sent.
+"""
+
+import asyncio
 import logging
 import threading
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Final
+from typing import Final, Literal
 
 import httpx
 
@@ -14,9 +19,11 @@ from torghut_runtime.engine.metrics import TradingMetrics
 
 logger = logging.getLogger(__name__)
 
+WebhookEvent = Literal["trading_halted", "champion_denied", "dead_letters_open", "order_feed_stalled"]
 DEADLINE_S: Final = 5.0
 TRIES: Final = 3
 QUIET_S: Final = 900.0
+_SUBJECTS: Final = 10_000
 
 
 class Webhook:
@@ -26,15 +33,14 @@ class Webhook:
         self._url = url
         self._version = version
         self._metrics = metrics or TradingMetrics()
+        self._lock = threading.Lock()
         self._sent: dict[tuple[str, str], float] = {}
         self.failures = 0
 
-    def send(self, event: str, subject: str, reasons: Sequence[str]) -> threading.Thread | None:
+    def send(self, event: WebhookEvent, subject: str, reasons: Sequence[str]) -> threading.Thread | None:
         """Post unless it was said already; never waits, never raises."""
-        now = time.monotonic()
-        if self._url is None or now - self._sent.get((event, subject), -QUIET_S) < QUIET_S:
+        if self._url is None or not self._first(event, subject):
             return None
-        self._sent[event, subject] = now
         body = {
             "event": event,
             "at": utc_text(datetime.now(UTC)),
@@ -42,18 +48,33 @@ class Webhook:
             "reasons": list(reasons),
             "version": self._version,
         }
-        thread = threading.Thread(target=self._post, args=(self._url, body), name="webhook", daemon=True)
+        thread = threading.Thread(target=self._deliver, args=(self._url, event, body), name="webhook", daemon=True)
         thread.start()
         return thread
 
-    def _post(self, url: str, body: dict[str, object]) -> None:
-        for _ in range(TRIES):
-            try:
-                if httpx.post(url, json=body, timeout=DEADLINE_S).is_success:
-                    self._metrics.webhook(str(body["event"]), "delivered")
-                    return
-            except (httpx.HTTPError, httpx.InvalidURL):
-                continue
-        self.failures += 1
-        self._metrics.webhook(str(body["event"]), "failed")
-        logger.warning("webhook %s was not delivered", body["event"])
+    def _first(self, event: str, subject: str) -> bool:
+        now = time.monotonic()
+        with self._lock:
+            if now - self._sent.get((event, subject), -QUIET_S) < QUIET_S:
+                return False
+            if len(self._sent) >= _SUBJECTS:
+                self._sent = {key: at for key, at in self._sent.items() if now - at < QUIET_S}
+            self._sent[event, subject] = now
+            return True
+
+    def _deliver(self, url: str, event: str, body: dict[str, object]) -> None:
+        is_delivered = any(asyncio.run(_posted(url, body)) for _ in range(TRIES))
+        self._metrics.webhook(event, "delivered" if is_delivered else "failed")
+        if not is_delivered:
+            self.failures += 1
+            logger.warning("webhook %s was not delivered", event)
+
+
+async def _posted(url: str, body: dict[str, object]) -> bool:
+    """Whether the target took it within the deadline; what it says beyond the status is not read."""
+    try:
+        async with asyncio.timeout(DEADLINE_S):
+            async with httpx.AsyncClient(timeout=DEADLINE_S) as client, client.stream("POST", url, json=body) as answer:
+                return answer.is_success
+    except (httpx.HTTPError, httpx.InvalidURL, TimeoutError):
+        return False

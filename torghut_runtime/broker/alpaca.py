@@ -7,7 +7,7 @@ retries are off and every call has a deadline, because a retry that nobody sees 
 import json
 from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeVar, cast
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import requests
 from alpaca.common.exceptions import APIError
@@ -110,6 +110,23 @@ class AlpacaReader:
             if error.status == _NOT_FOUND:
                 return None
             raise
+
+    def clock(self) -> Document:
+        """The broker's clock."""
+        return _called(lambda: self._get("/clock"))
+
+    def asset(self, symbol: str) -> Document | None:
+        """One asset; None where there is none of that name."""
+        try:
+            return _called(lambda: self._get(f"/assets/{quote(symbol, safe='')}"))
+        except RejectedError as error:
+            if error.status == _NOT_FOUND:
+                return None
+            raise
+
+    def assets(self) -> list[Document]:
+        """Every active asset."""
+        return _called(lambda: self._get("/assets", {"status": "active"}))
 
     def _pages(self, query: dict[str, str]) -> list[Document]:
         """All pages; a page begins again before the last time of the one before, so that no equal time is lost."""

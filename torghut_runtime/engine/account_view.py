@@ -52,13 +52,17 @@ class AccountView:
     def restore(self, stored: Baselines | None, transfers: Decimal) -> None:
         """Go on with what an earlier process measured against; ``transfers``: all that ever came and went.
 
-        What came or went while no process ran has changed the cash that the broker shows already.
+        What came or went while no process ran is in the cash that the broker shows already. The equity of this moment
+        is no high-water mark: positions have no prices yet.
         """
         self._transfers = transfers
-        self.baselines = None if stored is None else stored.transferred(transfers).valued(self.portfolio.equity)
+        self.baselines = None if stored is None else stored.transferred(transfers)
 
     def transferred(self, transfers: Decimal) -> Decimal:
-        """All deposits less withdrawals come to this now: cash and baselines move by what is new of it; tells that."""
+        """All deposits less withdrawals come to this now: the baselines move by what is new of it; tells that.
+
+        The cash itself is the broker's and taken over with it, at the same moment.
+        """
         before = self._transfers if self.baselines is None else self.baselines.transfers
         change = transfers - before
         if not change:
@@ -66,7 +70,6 @@ class AccountView:
         self._transfers = transfers
         self._opening += change
         self._highest += change
-        self.portfolio.transfer(change)
         if self.baselines is not None:
             self.baselines = self.baselines.transferred(transfers)
         return change

@@ -4,9 +4,9 @@ Single-threaded: only the trading thread touches it. The order in which it is br
 (``runtime.md`` 5, Start); when, and what follows from a failure, is :mod:`torghut_runtime.engine.term`'s business.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, timedelta
 from decimal import Decimal
 from typing import Final
 
@@ -17,15 +17,16 @@ from torghut_runtime.canonical import utc_text
 from torghut_runtime.clock import Clock, nanoseconds_of
 from torghut_runtime.engine.account_view import AccountView
 from torghut_runtime.engine.cancel_all import CancelAll
+from torghut_runtime.engine.cursor_keeper import CursorKeeper
 from torghut_runtime.engine.driver import StrategyDriver
 from torghut_runtime.engine.flatten import Flattener
-from torghut_runtime.engine.live_catalog import LoadedCatalog
 from torghut_runtime.engine.metrics import TradingMetrics
 from torghut_runtime.engine.recording import Recorder
 from torghut_runtime.engine.stance import Stance
 from torghut_runtime.engine.strategy_blocks import StrategyBlocks
 from torghut_runtime.engine.trader import Refusals, Trader
-from torghut_runtime.market.features import Bar
+from torghut_runtime.market_data.live_market import LiveMarket
+from torghut_runtime.market_data.sources import source_name
 from torghut_runtime.orders.firewall import Firewall
 from torghut_runtime.orders.journal import StoredIntent
 from torghut_runtime.orders.manager import OrderManager
@@ -35,6 +36,7 @@ from torghut_runtime.orders.tracker import OrderTracker
 from torghut_runtime.storage.database import connect
 from torghut_runtime.storage.lease import Lease
 from torghut_runtime.storage.order_journal import PostgresJournal, stored_events, stored_intents
+from torghut_runtime.strategies.registry import BoundStrategy
 from torghut_runtime.trading_settings import TradingSettings
 
 _ZERO: Final = Decimal(0)
@@ -68,12 +70,12 @@ class TradingCore:
         self._database = database
         self._label = label
         self._listeners = list(outside.stance.listeners)
-        self._newest: dict[tuple[str, str], datetime] = {}
         self._flattener: Flattener | None = None
         self._queued: list[StoredIntent] = []
         self._stored: list[StoredIntent] = []
         self.lease = lease
         self.journal = PostgresJournal(outside.dsn, label, settings.broker.adapter, lease)
+        self.cursors = CursorKeeper(database, source_name(settings.broker, label), lease)
         self.portfolio = Portfolio(_ZERO)
         self.tracker = OrderTracker(label, self.portfolio)
         self.manager = OrderManager(
@@ -96,6 +98,7 @@ class TradingCore:
         Raises:
             StoreUnavailableError: the database does not answer.
         """
+        self.cursors.read()
         with connect(self._database) as connection:
             self._stored = stored_intents(connection, self._label)
             events = stored_events(connection, self._label)
@@ -126,13 +129,15 @@ class TradingCore:
                 self.portfolio.marks.setdefault(str(held["symbol"]), Decimal(str(price)))
         self.portfolio.align_cash(Decimal(str(account["cash"])))
 
-    def take_up(self, catalog: LoadedCatalog, refusals: Refusals, blocks: StrategyBlocks) -> Trader:
+    def take_up(
+        self, strategies: Sequence[BoundStrategy], market: LiveMarket, refusals: Refusals, blocks: StrategyBlocks
+    ) -> Trader:
         """The trader, with what waits for its session or its time; its strategies know no bar yet."""
         outside = self._outside
         multiplier = Decimal(str(self.account.get("multiplier") or _MULTIPLIER))
         trader = Trader(
             settings=outside.settings,
-            driver=StrategyDriver(catalog.running(self.holders()), outside.metrics),
+            driver=StrategyDriver(strategies, outside.metrics, market.observe),
             account=AccountView(self.portfolio, self.tracker, multiplier),
             manager=self.manager,
             journal=self.journal,
@@ -141,6 +146,7 @@ class TradingCore:
             refusals=refusals,
             recorder=outside.recorder,
             blocks=blocks,
+            market=market,
         )
         self._take_over(trader)
         self.trader = trader
@@ -182,20 +188,8 @@ class TradingCore:
         waiting = {each.slot[0] for each in self.portfolio.reservations.values()}
         return frozenset(held | waiting) - {UNATTRIBUTED}
 
-    def is_new(self, bar: Bar) -> bool:
-        """Whether no bar of this time or a later one has been taken; remembers it."""
-        key = (bar.symbol, bar.timeframe)
-        if key in self._newest and bar.open_ts <= self._newest[key]:
-            return False
-        self._newest[key] = bar.open_ts
-        return True
-
-    def saw(self, bars: Iterable[Bar]) -> None:
-        """Bars of a history: what is not later than they is no news."""
-        for bar in bars:
-            self.is_new(bar)
-
     def end(self) -> None:
         """The term is over: nothing of it hears or writes any more."""
         self._outside.stance.listeners[:] = self._listeners
+        self.cursors.close()
         self.journal.close()

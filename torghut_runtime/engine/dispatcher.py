@@ -149,6 +149,11 @@ class Dispatcher:
     # From the engine --------------------------------------------------------------------------------------------------
 
     @property
+    def queued(self) -> int:
+        """Orders that wait for their session."""
+        return len(self._queued)
+
+    @property
     def next_due_ns(self) -> int | None:
         """When :meth:`on_time` has something to do."""
         return min((each.due_ns for each in (*self._queued, *self._working, *self._exits.values())), default=None)

@@ -14,15 +14,18 @@ from typing import Final
 
 import numpy as np
 
-from torghut_runtime.compiled import Vector, functions_as_arguments
+from torghut_runtime.compiled import Vector, as_argument, entry_point
 from torghut_runtime.engine.metrics import TradingMetrics
 from torghut_runtime.market.features import FEATURES, Bar, FeatureStream
 from torghut_runtime.strategies.contract import OUTPUT, POSITION, tag_names
-from torghut_runtime.strategies.decide import REASON_HOLD, REASON_INVALID, REASONS, decide
+from torghut_runtime.strategies.decide import REASON_HOLD, REASON_INVALID, REASONS, STEP_SIGNATURE, decide
 from torghut_runtime.strategies.registry import BoundStrategy
 
 PositionOf = Callable[[BoundStrategy, Bar], Vector]
 """The position vector (:data:`~torghut_runtime.strategies.contract.POSITION`) of a strategy in a bar's symbol."""
+
+Observe = Callable[[Bar, Vector], None]
+"""Is told every bar with its feature row, before any strategy; must neither keep nor change the row."""
 
 _FEATURE_AT = {name: index for index, name in enumerate(FEATURES)}
 _FLAT = np.zeros(len(POSITION))
@@ -65,12 +68,20 @@ class Verdict:
 class StrategyDriver:
     """Feeds bars to strategies in order of (priority, strategy_id); keeps features and memories per symbol."""
 
-    def __init__(self, strategies: Sequence[BoundStrategy], metrics: TradingMetrics | None = None) -> None:
+    def __init__(
+        self,
+        strategies: Sequence[BoundStrategy],
+        metrics: TradingMetrics | None = None,
+        observe: Observe | None = None,
+    ) -> None:
         self._metrics = metrics or TradingMetrics()
+        self._observe = observe
         self.strategies = sorted(strategies, key=lambda each: (each.entry.priority, each.entry.strategy_id))
         self._columns = [
             np.array([_FEATURE_AT[name] for name in each.feature_columns], dtype=np.int64) for each in self.strategies
         ]
+        self._steps = [as_argument(each.step, STEP_SIGNATURE) for each in self.strategies]
+        self._judge = entry_point(decide)
         self._stream = FeatureStream()
         self._memories: dict[tuple[int, str], Vector] = {}
         self._rows: dict[tuple[str, str], deque[tuple[Vector, float]]] = {}
@@ -134,7 +145,7 @@ class StrategyDriver:
         A strategy that is what it was keeps its memories; one with another class, other parameters or further symbols
         is warmed up there, as far back as the kept rows reach.
         """
-        new = StrategyDriver(strategies, self._metrics)
+        new = StrategyDriver(strategies, self._metrics, self._observe)
         new._stream, new._rows = self._stream, self._rows
         for index, strategy in enumerate(new.strategies):
             before = next((at for at, each in enumerate(self.strategies) if _is_same(each, strategy)), None)
@@ -149,6 +160,8 @@ class StrategyDriver:
 
     def _pushed(self, bar: Bar, seconds_to_close: float) -> Vector:
         row = self._stream.push(bar)
+        if self._observe is not None:
+            self._observe(bar, row)
         if bar.session is not None:
             key = (bar.symbol, bar.timeframe)
             if key not in self._rows:
@@ -190,18 +203,17 @@ class StrategyDriver:
     ) -> tuple[int, Vector]:
         strategy = self.strategies[index]
         out = np.zeros(len(OUTPUT))
-        with functions_as_arguments():
-            code = decide(
-                strategy.step,
-                features,
-                strategy.parameter_vector,
-                strategy.exits_vector,
-                position,
-                seconds_to_close,
-                strategy.params.pyramid,
-                self._memory(index, symbol),
-                out,
-            )
+        code = self._judge(
+            self._steps[index],
+            features,
+            strategy.parameter_vector,
+            strategy.exits_vector,
+            position,
+            seconds_to_close,
+            strategy.params.pyramid,
+            self._memory(index, symbol),
+            out,
+        )
         return int(code), out
 
 

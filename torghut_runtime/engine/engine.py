@@ -7,6 +7,7 @@ waits for database or broker, so that it is seen whatever is down.
 import logging
 import os
 import socket
+import threading
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
@@ -17,7 +18,6 @@ from typing import Any, Final
 from torghut_runtime.broker.alpaca import AlpacaReader, AlpacaWriter
 from torghut_runtime.broker.simulator.server.pacing import Pace
 from torghut_runtime.clock import Clock, SystemClock
-from torghut_runtime.engine.bar_source import Emit, StreamedBars, Wanted, features_of
 from torghut_runtime.engine.core import Outside
 from torghut_runtime.engine.embedded_simulator import EmbeddedSimulator, needs_one
 from torghut_runtime.engine.flag_source import EnvironmentFlags, FlagSource
@@ -25,7 +25,8 @@ from torghut_runtime.engine.heartbeat import Heartbeat
 from torghut_runtime.engine.inbox import KINDS, Inbox
 from torghut_runtime.engine.leadership import MARGIN_SECONDS, RENEW_SECONDS, Leadership
 from torghut_runtime.engine.live_catalog import Features, LiveCatalog, Provenance, without_attestations
-from torghut_runtime.engine.market_link import BarFeed, MarketLink
+from torghut_runtime.engine.loss_baselines import LossBaselines
+from torghut_runtime.engine.market_system import MarketSystem, features_of
 from torghut_runtime.engine.metrics import TradingMetrics
 from torghut_runtime.engine.operations import EngineOperations
 from torghut_runtime.engine.probe import Probe
@@ -35,12 +36,14 @@ from torghut_runtime.engine.simulated_time import FollowingClock, SimulatorTime
 from torghut_runtime.engine.stance import Stance
 from torghut_runtime.engine.status import empty_status, positions_of, status_of
 from torghut_runtime.engine.step_writer import StepWriter
+from torghut_runtime.engine.stop_duties import StopDuties, reconciled_of
 from torghut_runtime.engine.stop_system import StopSystem
 from torghut_runtime.engine.supervisor import STALE_SECONDS, Supervisor
 from torghut_runtime.engine.surface import Component, Dependency, Role
 from torghut_runtime.engine.trade_updates import TradeUpdates
-from torghut_runtime.engine.trading_loop import Item, Surroundings, TradingLoop
+from torghut_runtime.engine.trading_loop import LEASE, NOT_RECONCILED, Item, Surroundings, TradingLoop
 from torghut_runtime.engine.watchdog import LIMIT_SECONDS, LOOP_STALLED, Watchdog, end_process
+from torghut_runtime.market_data.closed_bars import ClosedBars
 from torghut_runtime.orders.firewall import Firewall
 from torghut_runtime.orders.rate_limit import RequestBudget
 from torghut_runtime.risk.limits import Gate
@@ -58,8 +61,6 @@ WATCHDOG: Final = "watchdog"
 STOP_SECONDS: Final = 8.0
 _PUBLISH_SECONDS: Final = 0.1
 
-MakeBars = Callable[[TradingSettings, Wanted, Clock, Emit], BarFeed]
-
 
 @dataclass(frozen=True)
 class EngineOptions:
@@ -67,7 +68,6 @@ class EngineOptions:
 
     registry: StrategyRegistry | None = None
     provenance: Provenance | None = None
-    bars: MakeBars = StreamedBars
     features: Features = features_of
     lease_ttl: timedelta = TTL
     renew_seconds: float = RENEW_SECONDS
@@ -89,13 +89,14 @@ class _Running:
     firewall: Firewall
     loop: TradingLoop
     updates: TradeUpdates
-    market: MarketLink
+    market: MarketSystem
     catalog: LiveCatalog
     inbox: Inbox[Item]
     stance: Stance
     probe: Probe
     clock: Clock
     stops: StopSystem
+    duties: StopDuties
     steps: StepWriter
 
 
@@ -150,6 +151,7 @@ class Engine:
         if isinstance(clock, FollowingClock):
             running.supervisor.add("simulator_time", SimulatorTime(self.trading.broker_url, clock).run)
         running.stops.start()
+        running.duties.start()
         running.steps.start()
         running.supervisor.start()
         running.watchdog.start()
@@ -184,6 +186,7 @@ class Engine:
         )
         reader = AlpacaReader(trading.broker, url)
         writer_of_steps = StepWriter(settings.db_dsn, label, clock)
+        losses = LossBaselines(impatient, stops.keeper, label, stops.reader)
         outside = Outside(
             settings=trading,
             dsn=settings.db_dsn,
@@ -214,9 +217,11 @@ class Engine:
         updates = TradeUpdates(
             settings, trading, lambda value: inbox.put("order_updates", value), lambda: loop.reconcile_soon()
         )
-        market = MarketLink(
-            lambda wanted: options.bars(trading, wanted, clock, lambda closed: inbox.put("bars", closed))
-        )
+
+        def emit(closed: ClosedBars) -> None:
+            inbox.put("bars", closed)
+
+        market = MarketSystem(trading, clock, AlpacaReader(trading.broker, url), emit, self.metrics)
         provenance = options.provenance or without_attestations(required=trading.require_provenance)
         catalog = LiveCatalog(trading.strategies, options.features, clock, provenance, registry=options.registry)
         loop = TradingLoop(
@@ -230,15 +235,30 @@ class Engine:
                 reconciler=reconciler,
                 inbox=inbox,
                 stops=stops,
+                losses=losses,
                 publish=self._publish,
             )
         )
+        duties = StopDuties(
+            stops,
+            losses,
+            trading,
+            reconciled=lambda: reconciled_of(loop.progress, clock),
+            feed=updates.feed_reasons,
+        )
+        loop.on_evaluation.append(duties.evaluated)
+        self.sections |= {
+            "live_gate": duties.live_gate_section,
+            "kill_switch": duties.kill_switch_section,
+            "rollback": duties.rollback_section,
+        }
         probe = Probe(impatient, AlpacaReader(trading.broker, url))
         supervisor = Supervisor(lambda name: stance.latch(f"component_failed:{name}", clock.now()))
         for name, body in (
             ("lease", leadership.run),
             ("trade_updates", updates.run),
             ("market_data", market.run),
+            ("market_facts", market.ask),
             ("reconciler", reconciler.run),
             ("catalog", catalog.run),
             ("probe", probe.run),
@@ -264,12 +284,18 @@ class Engine:
             probe=probe,
             clock=clock,
             stops=stops,
+            duties=duties,
             steps=writer_of_steps,
         )
 
     def watch(self, name: str, heartbeat: Heartbeat) -> None:
         """Have the watchdog look at something of the process that is not the engine's: its event loop."""
         self._heartbeats[name] = heartbeat
+
+    def in_trading_thread(self, call: Callable[[], None]) -> bool:
+        """Have something done by the trading thread, from any other; False where the engine has ended."""
+        assert self._running is not None
+        return self._running.inbox.put("commands", call)
 
     def close_gate(self) -> None:
         """From now on nothing is submitted; the process is about to end."""
@@ -290,6 +316,7 @@ class Engine:
             log.error("the trading thread did not end in time; its lease expires by itself")
         running.inbox.refuse(*KINDS)
         running.steps.stop(max(ends_at - time.monotonic() - 1, 0.5))
+        running.duties.stop()
         running.stops.stop()
         supervisor.ask_to_stop()
         running.leadership.wake()
@@ -350,6 +377,17 @@ class Engine:
         return parts
 
     @property
+    def counts(self) -> Mapping[str, int]:
+        """What the trading thread has taken since the start: bars that were judged, order updates."""
+        return {} if self._running is None else self._running.loop.counts
+
+    def settle(self, seconds: float) -> bool:
+        """Wait until the trading thread has ended what it is doing now; False when it does not in time."""
+        done = threading.Event()
+        running = self._running
+        return running is not None and running.loop.command(done.set) and done.wait(seconds)
+
+    @property
     def operations(self) -> EngineOperations:
         """What an operator may ask of the engine, once it is started."""
         running = self._running
@@ -360,6 +398,7 @@ class Engine:
             inbox=running.inbox,
             core=lambda: running.loop.core,
             strategies=lambda: [each.strategy_id for each in running.catalog.current.strategies],
+            live_gate=lambda: running.duties.standing_against_live,
         )
 
     def dependencies(self) -> Mapping[str, Dependency]:
@@ -398,7 +437,8 @@ class Engine:
         if not running.probe.broker.ok:
             reasons.append("broker_unavailable")
         waiting = running.loop.progress.waiting
-        reasons.extend(each for each in waiting if each != "lease")
+        standby = running.leadership.lease is None
+        reasons.extend(NOT_RECONCILED if each == LEASE else each for each in waiting if each != LEASE or not standby)
         reasons.extend(running.updates.feed_reasons())
         if running.stops.account.fault is not None:
             reasons.append("account_mismatch")
@@ -422,7 +462,7 @@ class Engine:
             running.catalog,
             loop.core,
             role=self.role,
-            sections=self.sections,
+            sections={"signal_continuity": running.market.continuity_document, **self.sections},
             queues=queues,
             counts=loop.counts,
         )

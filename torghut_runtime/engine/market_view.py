@@ -1,6 +1,7 @@
 """What is known of a symbol's market at the moment of a decision: reference price, touch, average daily volume.
 
-VWAP and other features are never prices here. Where bars and quotes come from is somebody else's business.
+VWAP and other features are never prices here. Whoever has more than bars (a stream of quotes, the broker's word on
+assets) gives the trader another :class:`MarketSource`; with :class:`BarsOnly` everything is known from bars alone.
 """
 
 import math
@@ -8,14 +9,16 @@ from collections import deque
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from decimal import Decimal
-from typing import Final
+from typing import Final, Protocol
 
 from torghut_runtime.market.features import Bar
 from torghut_runtime.orders.model import to_price_increment
 from torghut_runtime.risk.limits import Side
+from torghut_runtime.strategies.registry import BoundStrategy
 
 QUOTE_MAX_AGE: Final = 5.0
 ADV_SESSIONS: Final = 20
+_LEAST_PRICE: Final = Decimal("0.0001")
 
 
 def as_decimal(value: float) -> Decimal:
@@ -32,6 +35,10 @@ class PriceSnapshot:
     source: str
     bid: Decimal | None = None
     ask: Decimal | None = None
+    stale: bool = False
+    """Whether nothing newer than too old a price is known."""
+    half_spread: Decimal | None = None
+    """Half of what bid and ask were usually apart, where no quote is fresh."""
 
     @property
     def mid(self) -> Decimal | None:
@@ -39,9 +46,15 @@ class PriceSnapshot:
         return None if self.bid is None or self.ask is None else (self.bid + self.ask) / 2
 
     def touch(self, side: Side) -> Decimal:
-        """Where a limit order would trade at once: the ask to buy, the bid to sell, the price without a quote."""
+        """Where a limit order would trade at once: the ask to buy, the bid to sell.
+
+        Without a quote it is the price and half the usual spread; the price alone where that is not known either.
+        """
         quoted = self.ask if side == "buy" else self.bid
-        return to_price_increment(self.price if quoted is None else quoted)
+        if quoted is None:
+            away = self.half_spread or Decimal(0)
+            quoted = self.price + away if side == "buy" else max(self.price - away, _LEAST_PRICE)
+        return to_price_increment(quoted)
 
     def document(self) -> dict[str, object]:
         """``params.price_snapshot`` of the decision."""
@@ -56,6 +69,66 @@ def price_of(bar: Bar, now: datetime) -> PriceSnapshot:
         bid, ask = as_decimal(bar.bid), as_decimal(bar.ask)
         return PriceSnapshot((bid + ask) / 2, bar.event_ts, "quote", bid, ask)
     return PriceSnapshot(as_decimal(bar.close), bar.event_ts, "bar")
+
+
+@dataclass(frozen=True, slots=True)
+class SymbolFacts:
+    """What stands for or against trading a symbol now, beside prices and caps."""
+
+    halted: bool = False
+    frozen: bool = False
+    calendar_agrees: bool = True
+    allowed: bool = True
+    """Whether the strategy may enter it: its own symbols ∩ universe."""
+    tradable: bool = True
+    shortable: bool = True
+    quality: tuple[str, ...] = ()
+    """``feature_quality:<reason>``."""
+
+
+class MarketSource(Protocol):
+    """What a trader asks about a symbol's market, in its own thread; nothing may wait."""
+
+    def price(self, bar: Bar, now: datetime, *, waits: bool) -> PriceSnapshot:
+        """The reference price of a decision on ``bar``; ``waits``: the order will wait for the next session."""
+        ...
+
+    def price_now(self, symbol: str, now: datetime) -> PriceSnapshot | None:
+        """The newest price of a symbol; None where bars alone know it."""
+        ...
+
+    def facts(self, bar: Bar, strategy: BoundStrategy, now: datetime) -> SymbolFacts:
+        """What stands against trading the bar's symbol."""
+        ...
+
+    def average_daily_volume(self, symbol: str) -> Decimal | None:
+        """Average daily shares of 20 sessions; None where bars alone know them."""
+        ...
+
+
+_NOTHING_AGAINST: Final = SymbolFacts()
+
+
+class BarsOnly:
+    """A market known by its bars: as a replay has it."""
+
+    def price(self, bar: Bar, now: datetime, *, waits: bool) -> PriceSnapshot:
+        """See :func:`price_of`."""
+        del waits
+        return price_of(bar, now)
+
+    def price_now(self, symbol: str, now: datetime) -> PriceSnapshot | None:
+        """Nothing newer than the last bar."""
+        del symbol, now
+
+    def facts(self, bar: Bar, strategy: BoundStrategy, now: datetime) -> SymbolFacts:
+        """Nothing stands against it."""
+        del bar, strategy, now
+        return _NOTHING_AGAINST
+
+    def average_daily_volume(self, symbol: str) -> Decimal | None:
+        """Nothing beside the bars."""
+        del symbol
 
 
 @dataclass

@@ -10,6 +10,7 @@ from typing import Final
 
 from torghut_runtime.broker.protocol import BrokerError, BrokerReader, Document
 from torghut_runtime.engine.heartbeat import Heartbeat
+from torghut_runtime.risk.baselines import transfers_of
 
 _READ_SECONDS: Final = 60.0
 _LOOK_SECONDS: Final = 1.0
@@ -24,6 +25,10 @@ class BrokerAnswers:
     held: list[Document]
     since: list[Document]
     now_open: list[Document]
+    moved: list[Document]
+    """Deposits and withdrawals."""
+    is_settled: bool
+    """Whether no money came or went while all this was read."""
     reader: BrokerReader = field(repr=False)
 
     def account(self) -> Document:
@@ -42,6 +47,10 @@ class BrokerAnswers:
     def open_orders(self) -> list[Document]:
         """All open orders."""
         return self.now_open
+
+    def transfers(self) -> list[Document]:
+        """Every deposit and withdrawal."""
+        return self.moved
 
     def order_by_client_id(self, client_order_id: str) -> Document | None:
         """Asked now: the order of a client order id."""
@@ -81,7 +90,10 @@ class Reconciler:
 
     def _read(self, seen: int, after: str | None) -> BrokerAnswers:
         reader = self._reader
+        before = transfers_of(reader.transfers())
         positions = reader.positions()
         account = reader.account()
+        moved = reader.transfers()
+        is_settled = transfers_of(moved) == before
         orders, now_open = reader.orders(after=after), reader.open_orders()
-        return BrokerAnswers(seen, account, positions, orders, now_open, reader)
+        return BrokerAnswers(seen, account, positions, orders, now_open, moved, is_settled, reader)

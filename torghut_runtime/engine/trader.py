@@ -21,7 +21,7 @@ from torghut_runtime.engine.decision_record import decision_of, parameters_diges
 from torghut_runtime.engine.dispatcher import Dispatcher, collar_price, intent_of
 from torghut_runtime.engine.driver import StrategyDriver, Verdict, position_vector
 from torghut_runtime.engine.entry_draft import EntryDraft, cap_of, slot_of, time_in_force, wish_of
-from torghut_runtime.engine.market_view import DailyVolumes, PriceSnapshot, as_decimal, price_of
+from torghut_runtime.engine.market_view import BarsOnly, DailyVolumes, MarketSource, PriceSnapshot, as_decimal
 from torghut_runtime.engine.recording import Recorder
 from torghut_runtime.engine.stance import Stance
 from torghut_runtime.engine.stops import EmergencyStop, Vitals
@@ -77,9 +77,11 @@ class Trader:
         refusals: Refusals = lambda _strategy_id, _symbol: (),
         recorder: Recorder | None = None,
         blocks: StrategyBlocks | None = None,
+        market: MarketSource | None = None,
     ) -> None:
         self.driver = driver
         self.refusals = refusals
+        self._market = market or BarsOnly()
         self.account = account
         self.portfolio = account.portfolio
         self.manager = manager
@@ -117,7 +119,7 @@ class Trader:
             stance=stance,
             limits=self.limits,
             order_ttl_seconds=settings.execution.order_ttl_seconds,
-            price_of=self._prices.__getitem__,
+            price_of=self._price_now,
             clock=clock,
             blocks=self.blocks,
         )
@@ -143,7 +145,7 @@ class Trader:
             if bar.session is not None:
                 self.account.begin(bar.session)
             self._volumes.add(bar)
-            self._prices[bar.symbol] = price_of(bar, now)
+            self._prices[bar.symbol] = self._market.price(bar, now, waits=self._waits(bar))
             self.portfolio.mark(bar.symbol, as_decimal(bar.close))
         self.account.value()
         if self.evaluates_bars:
@@ -182,10 +184,10 @@ class Trader:
             for bar in bars:
                 self._volumes.add(bar)
             self._count_held(bars)
-        self._prices[symbol] = price_of(bars[-1], self._clock.now())
-        self.portfolio.mark(symbol, as_decimal(bars[-1].close))
         self.driver.forget(symbol, timeframe)
         self.driver.warm_up((bar, self.seconds_to_close(bar)) for bar in bars)
+        self._prices[symbol] = self._market.price(bars[-1], self._clock.now(), waits=self._waits(bars[-1]))
+        self.portfolio.mark(symbol, as_decimal(bars[-1].close))
 
     def _count_held(self, bars: Sequence[Bar]) -> None:
         """How many bars the positions of an earlier process have been held."""
@@ -318,6 +320,7 @@ class Trader:
             self._note(verdict, reason, [], price, goal)
             return
         gate = [*gate_reasons(self.stance.gate(), is_exit=True), *self.blocks.reasons(slot[0], is_exit=True)]
+        gate += market_reasons(self._market_view(verdict, price), self.limits, is_exit=True)
         if gate:
             self._note(verdict, reason, gate, price, goal)
             return
@@ -363,14 +366,7 @@ class Trader:
         slot, strategy = entry.slot, entry.verdict.strategy
         now_ns = self._clock.now_ns()
         queued = self._waits(bar)
-        age = (self._clock.now() - bar.event_ts).total_seconds()
-        market = MarketView(
-            is_open=queued or self.dispatcher.is_open(bar.symbol),
-            bar_age=age,
-            bar_max_age=self._bar_max_age(bar.timeframe),
-            reference_price=entry.price.price,
-            order_price=entry.limit or entry.price.price,
-        )
+        market = self._market_view(entry.verdict, entry.price, order_price=entry.limit)
         opens_short = entry.side == "sell" and self.portfolio.position(slot).qty <= 0
         reasons = [*gate_reasons(self.stance.gate(), is_exit=False), *self.blocks.reasons(slot[0], is_exit=False)]
         reasons += self.refusals(*slot)
@@ -386,7 +382,7 @@ class Trader:
                 opens_short=opens_short,
                 strategy_notional_cap=cap_of(strategy.entry.max_notional_per_trade),
                 strategy_position_pct=cap_of(strategy.entry.max_position_pct_equity),
-                average_daily_volume=self._volumes.average(bar.symbol),
+                average_daily_volume=self._average_volume(bar.symbol),
             )
             reasons += entry_reasons(asked, self.account.exposure(slot, entry.side, now_ns), self.limits)
         why = entry.verdict.reason
@@ -410,11 +406,39 @@ class Trader:
             return price.touch(side)
         return collar_price(price.price, side, self.limits.price_collar_bps)
 
+    def _market_view(self, verdict: Verdict, price: PriceSnapshot, *, order_price: Decimal | None = None) -> MarketView:
+        bar, now = verdict.bar, self._clock.now()
+        facts = self._market.facts(bar, verdict.strategy, now)
+        return MarketView(
+            is_open=self._waits(bar) or self.dispatcher.is_open(bar.symbol),
+            calendar_agrees=facts.calendar_agrees,
+            halted=facts.halted,
+            frozen=facts.frozen,
+            bar_age=(now - bar.event_ts).total_seconds(),
+            bar_max_age=self._bar_max_age(bar.timeframe),
+            reference_price=price.price,
+            reference_stale=price.stale,
+            order_price=order_price or price.price,
+            tradable=facts.tradable,
+            shortable=facts.shortable,
+            allowed=facts.allowed,
+            quality=facts.quality,
+            from_history=bar.signal_quality_flag > 0.0,
+        )
+
     # Small things -----------------------------------------------------------------------------------------------------
 
     def _waits(self, bar: Bar) -> bool:
         """Whether a decision on this bar waits for the next session: daily ones, once the session is over."""
         return bar.timeframe == DAILY and not self.dispatcher.is_open(bar.symbol)
+
+    def _price_now(self, symbol: str) -> PriceSnapshot:
+        """The newest price of a symbol, for orders that are priced again."""
+        return self._market.price_now(symbol, self._clock.now()) or self._prices[symbol]
+
+    def _average_volume(self, symbol: str) -> Decimal | None:
+        known = self._market.average_daily_volume(symbol)
+        return self._volumes.average(symbol) if known is None else known
 
     def _bar_max_age(self, timeframe: str) -> float:
         given = self._settings.data.bar_max_age_seconds

@@ -17,20 +17,22 @@ import sqlalchemy as sa
 from torghut_runtime.broker.protocol import BrokerError
 from torghut_runtime.canonical import utc_text
 from torghut_runtime.clock import NANOSECONDS
-from torghut_runtime.engine.bar_source import ClosedBars, Wanted
 from torghut_runtime.engine.core import Outside, TradingCore
 from torghut_runtime.engine.heartbeat import Heartbeat
 from torghut_runtime.engine.inbox import Inbox
 from torghut_runtime.engine.leadership import Leadership
 from torghut_runtime.engine.live_catalog import LiveCatalog
-from torghut_runtime.engine.market_link import MarketLink
+from torghut_runtime.engine.loss_baselines import LossBaselines
+from torghut_runtime.engine.market_system import MarketSystem
 from torghut_runtime.engine.reconciler import BrokerAnswers, Reconciler
 from torghut_runtime.engine.simulated_time import FollowingClock
 from torghut_runtime.engine.stop_system import StopSystem
 from torghut_runtime.engine.trade_updates import TradeUpdates
 from torghut_runtime.engine.trader import Trader
 from torghut_runtime.errors import StoreUnavailableError, UpstreamError
+from torghut_runtime.market_data.closed_bars import ClosedBars
 from torghut_runtime.orders.reconcile import KINDS, POSITION, Discrepancy, reconcile
+from torghut_runtime.risk.baselines import transfers_of
 from torghut_runtime.risk.trading_state import DATABASE_UNAVAILABLE
 from torghut_runtime.storage.database import connect
 from torghut_runtime.storage.discrepancies import write_findings
@@ -42,6 +44,9 @@ log = logging.getLogger(__name__)
 
 FIRST_PAUSE: Final = 0.2
 LONGEST_PAUSE: Final = 5.0
+LEASE: Final = "lease"
+"""The phase of a standby, and what it waits for."""
+NOT_RECONCILED: Final = "not_reconciled"
 _STEP_SECONDS: Final = 0.05
 """So often is it looked whether something is due by the clock."""
 _CALL_SECONDS: Final = 30.0
@@ -79,11 +84,12 @@ class Surroundings:
     database: sa.Engine
     leadership: Leadership
     updates: TradeUpdates
-    market: MarketLink
+    market: MarketSystem
     catalog: LiveCatalog
     reconciler: Reconciler
     inbox: Inbox[Item]
     stops: StopSystem
+    losses: LossBaselines
     publish: Callable[["TradingLoop"], None]
 
 
@@ -101,8 +107,9 @@ class TradingLoop:
         self._label = parts.outside.settings.mode.account_label
         self._clock = parts.outside.clock
         self._stance = parts.outside.stance
+        self._triggers: tuple[str, ...] = ()
         self._seen = 0
-        self._bars_taken = 0
+        self._batches_taken = self._bars_taken = 0
         self._warm_after: int | None = None
         self._evaluate_ns = 0
         self._reconcile_ns = 0
@@ -138,7 +145,11 @@ class TradingLoop:
     @property
     def counts(self) -> dict[str, int]:
         """What was taken since the process began."""
-        return {"order_updates_taken": self._seen, "bar_batches_taken": self._bars_taken}
+        return {
+            "order_updates_taken": self._seen,
+            "bars_taken": self._bars_taken,
+            "orders_queued": 0 if self.core is None or self.core.trader is None else self.core.trader.dispatcher.queued,
+        }
 
     def command(self, call: Command) -> bool:
         """Have something done in this thread; from any thread. False once the engine ends."""
@@ -172,12 +183,17 @@ class TradingLoop:
         core.resolve()
         self._at("comparing")
         self._found(core.compare())
-        trader = core.take_up(parts.catalog.current, self._refusals, parts.stops.blocks)
+        strategies = parts.catalog.current.running(core.holders())
+        trader = core.take_up(strategies, parts.market.begin(strategies), self._refusals, parts.stops.blocks)
+        self._triggers = ()
+        trader.continuity = lambda: self._triggers
         parts.stops.serve(trader.dispatcher)
+        trader.emergency_stop.armed = parts.stops.is_armed
+        parts.losses.begin(trader.account)
         trader.evaluates_bars = False
-        self._at("warming_up", "not_reconciled")
+        self._at("warming_up")
         self._warm_after = None
-        parts.market.want(self._wanted(trader))
+        parts.market.want(strategies, core.cursors.now)
         self._trade(core, trader, beat, stop)
 
     def _lease(self, beat: Heartbeat, stop: threading.Event) -> Lease | None:
@@ -188,7 +204,7 @@ class TradingLoop:
             lease = leadership.lease
             if lease is not None and leadership.may_submit:
                 return lease
-            self._at("lease", *(() if leadership.error is None else (DATABASE_UNAVAILABLE,)))
+            self._at(LEASE, LEASE if leadership.error is None else DATABASE_UNAVAILABLE)
             self._serve(beat, _STEP_SECONDS)
         return None
 
@@ -242,15 +258,16 @@ class TradingLoop:
             self._serve(beat, _STEP_SECONDS)
             beat.beat(_CALL_SECONDS)
             self._due(trader)
+            core.cursors.write()
         self._wind_down(core, trader)
 
     def _be_ready(self) -> None:
         """Trade from when all history has been taken and live bars come; say why not while they do not."""
         market, waiting = self._parts.market, list[str]()
         if self._warm_after is None and market.warm:
-            self._warm_after = self._bars_taken + self._parts.inbox.depth("bars")
-        if self._warm_after is None or self._bars_taken < self._warm_after:
-            waiting.append("warming_up")
+            self._warm_after = self._batches_taken + self._parts.inbox.depth("bars")
+        if self._warm_after is None or self._batches_taken < self._warm_after:
+            waiting.append(NOT_RECONCILED)
         elif not self._stance.gate().reconciled:
             self._stance.set(reconciled=True)
             self._stance.resolve(DATABASE_UNAVAILABLE)
@@ -285,20 +302,19 @@ class TradingLoop:
 
     def _take_bars(self, closed: ClosedBars) -> None:
         core = self.core
-        self._bars_taken += 1
+        self._batches_taken += 1
         if core is None or core.trader is None:
             return
         trader = core.trader
         if closed.kind == "warm_up":
             trader.warm_up(closed.bars)
-            core.saw(closed.bars)
             return
-        bars = [bar for bar in closed.bars if core.is_new(bar)]
-        if bars:
-            self._hear_clock(bars[-1].event_ts)
-            trader.on_time()
-            trader.on_bars(bars)
-            self.progress.last_run_at = self._clock.now()
+        self._hear_clock(closed.closed_at)
+        trader.on_time()
+        trader.on_bars(closed.bars)
+        core.cursors.processed(closed.bars)
+        self._bars_taken += len(closed.bars)
+        self.progress.last_run_at = self._clock.now()
 
     def _hear_clock(self, moment: datetime) -> None:
         """A bar that has closed is the simulator's time, too, and may come before the next time that is asked for."""
@@ -313,6 +329,7 @@ class TradingLoop:
             trader.on_time()
         if now_ns >= self._evaluate_ns:
             self._evaluate_ns = now_ns + mode.poll_ms * NANOSECONDS // 1_000
+            self._triggers = self._parts.market.evaluate().triggers
             trader.watch()
             for evaluate in self.on_evaluation:
                 evaluate(trader)
@@ -325,23 +342,12 @@ class TradingLoop:
         del symbol
         return self._parts.catalog.current.refusals(strategy_id)
 
-    def _wanted(self, trader: Trader) -> Wanted:
-        given = self._settings.universe.static_symbols or ""
-        universe = [name.strip().upper() for name in given.split(",") if name.strip()]
-        wanted: dict[tuple[str, str], int] = {}
-        for strategy in trader.driver.strategies:
-            entry = strategy.entry
-            for symbol in universe if entry.universe_symbols is None else entry.universe_symbols:
-                key = (symbol, entry.base_timeframe)
-                wanted[key] = max(wanted.get(key, 0), strategy.warmup_bars + _FEATURE_BARS)
-        return wanted
-
     def _swap(self, core: TradingCore, trader: Trader) -> None:
         """Another catalog, between two bars."""
         self._catalog_changed.clear()
         running = self._parts.catalog.current.running(core.holders())
         trader.use(trader.driver.successor(running))
-        self._parts.market.want(self._wanted(trader))
+        self._parts.market.want(running, core.cursors.now)
         self._write_catalog()
 
     # Reconciliation ---------------------------------------------------------------------------------------------------
@@ -372,7 +378,11 @@ class TradingLoop:
             found = [each for each in found if each.kind != POSITION]
             self._found(found, partly=True)
             return
-        core.value(answers.account(), answers.held)
+        if not answers.is_settled:
+            self._reconcile_wanted.set()
+        else:
+            core.trader.account.transferred(transfers_of(answers.transfers()))
+            core.value(answers.account(), answers.held)
         self._found(found)
 
     def _found(self, found: list[Discrepancy], *, partly: bool = False) -> None:
@@ -398,6 +408,7 @@ class TradingLoop:
                 self._take_update(update)
             else:
                 time.sleep(_STEP_SECONDS / 5)
+        core.cursors.write(due=True)
         while isinstance(update := self._parts.inbox.take("order_updates"), bytes):
             self._take_update(update)
 
@@ -405,7 +416,7 @@ class TradingLoop:
         core, self.core = self.core, None
         self._stance.set(reconciled=False)
         self._parts.inbox.refuse("order_updates", "bars")
-        self._parts.market.want(None)
+        self._parts.market.want_nothing()
         if core is not None:
             core.end()
             # Of all that hear of blocks only the ended term's dispatcher acts on orders.
@@ -435,7 +446,7 @@ class TradingLoop:
         self.progress.last_error = {"at": self._clock.now(), "message": message}
 
     def _at(self, phase: str, *waiting: str) -> None:
-        self.progress.phase, self.progress.waiting = phase, waiting or (phase,)
+        self.progress.phase, self.progress.waiting = phase, waiting or (NOT_RECONCILED,)
         self._parts.publish(self)
 
     def _wait(self, reason: str, beat: Heartbeat, stop: threading.Event, seconds: float) -> None:
@@ -444,7 +455,3 @@ class TradingLoop:
         deadline = time.monotonic() + seconds
         while not stop.is_set() and (left := deadline - time.monotonic()) > 0:
             self._serve(beat, min(left, _STEP_SECONDS))
-
-
-_FEATURE_BARS: Final = 120
-"""Bars of history beyond a strategy's own warm-up."""

@@ -75,8 +75,9 @@ class SessionHours:
             day = moment.astimezone(UTC).date()
             today = _utc_day(day)
             return today if moment <= today.opens_at else _utc_day(day + _DAY)
-        if self._next is not None and self._next[0] <= moment <= self._next[1]:
-            return self._next[2]
+        following = self._next  # once: other threads may ask too
+        if following is not None and following[0] <= moment <= following[1]:
+            return following[2]
         day = self._calendar.next_session(moment - timedelta(microseconds=1))
         session = None if day is None else self.on(day)
         if session is None:

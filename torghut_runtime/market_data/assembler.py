@@ -7,6 +7,7 @@ known to have had no trade when an answer does not hold it although the stream h
 minute old. Symbols do not wait for each other.
 """
 
+from collections import deque
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -27,6 +28,9 @@ GIVE_UP_AFTER: Final = timedelta(seconds=30)
 """How long minutes wait for the ones before them when nobody answers."""
 LATE_AFTER: Final = timedelta(seconds=10)
 """A minute that the stream brings later than this is late."""
+REPEATS_WINDOW: Final = 120
+"""Over so many arrivals of a symbol its repeated minutes are counted."""
+_PATIENCE: Final = timedelta(seconds=15)
 _RETRIES: Final = (1.0, 2.0, 4.0, 8.0, 15.0)
 
 Annotate = Callable[[Bar], Bar]
@@ -60,6 +64,8 @@ class _Series:
     settled: datetime
     waiting: dict[datetime, Minute] = field(default_factory=dict[datetime, Minute])
     seen: datetime | None = None
+    heard: deque[datetime] = field(default_factory=lambda: deque[datetime](maxlen=REPEATS_WINDOW))
+    repeats: int = 0
     asked: FillRequest | None = None
     stuck_since: datetime | None = None
     failures: int = 0
@@ -124,6 +130,8 @@ class Assembler:
             late = now - (minute.opens_at + MINUTE) > LATE_AFTER
             self.counts.late += late
             self._take(series, replace(minute, mark=LATE) if late else minute)
+            series.heard.append(minute.opens_at)
+            series.repeats = len(series.heard) - len(set(series.heard))
             series.seen = minute.opens_at if series.seen is None else max(series.seen, minute.opens_at)
             if not series.failures:
                 series.ask_again_at = None  # whether something is missing is known better now
@@ -141,8 +149,22 @@ class Assembler:
         series.waiting[minute.opens_at] = minute
         return self._drained([series], now)
 
-    def answer(self, request: FillRequest, minutes: Sequence[Minute], asked_at: datetime) -> list[ClosedBars]:
-        """What a source of history has of the minutes asked for; ``asked_at``: when it was asked."""
+    def answer(
+        self,
+        request: FillRequest,
+        minutes: Sequence[Minute],
+        asked_at: datetime,
+        source_time: datetime | None = None,
+    ) -> list[ClosedBars]:
+        """What a source of history has of the minutes asked for.
+
+        Args:
+            request: as :meth:`missing` gave it.
+            minutes: what the source has.
+            asked_at: when it was asked.
+            source_time: the newest time that the source has told of anything. Only what lies before it can be known to
+                be missing: our clock may be wrong.
+        """
         series = self._series.get(request.symbol)
         if series is None or series.asked != request:
             return []
@@ -155,9 +177,10 @@ class Assembler:
         passed = [opens_at for opens_at in series.waiting if opens_at >= request.end]
         if passed or (series.seen is not None and series.seen >= request.end):
             series.settled = max(series.settled, request.end)
-        series.settled = max(series.settled, min(request.end, asked_at - SETTLE_AFTER))
+        known_by = asked_at if source_time is None else min(asked_at, source_time)
+        series.settled = max(series.settled, min(request.end, known_by - SETTLE_AFTER))
         if series.settled < request.end:
-            series.ask_again_at = min(request.end, asked_at) + SETTLE_AFTER
+            series.ask_again_at = max(min(request.end, asked_at) + SETTLE_AFTER, asked_at + _PATIENCE)
         return self._drained([series], asked_at)
 
     def fail(self, request: FillRequest, now: datetime) -> list[ClosedBars]:
@@ -180,6 +203,11 @@ class Assembler:
                 self.counts.given_up += 1
                 stuck.append(series)
         return self._drained(stuck, now)
+
+    def repeats(self, symbol: str) -> int:
+        """How many of the last 120 minutes that the stream brought of a symbol it had brought before."""
+        series = self._series.get(symbol)
+        return 0 if series is None else series.repeats
 
     # What is missing --------------------------------------------------------------------------------------------------
 

@@ -10,13 +10,14 @@ from collections import deque
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import pairwise
+from statistics import median
 from typing import Final
 
 from torghut_runtime.market_data.wire import Quote, Trade
 
 WINDOW_SECONDS: Final = 60
 LEAST_RETURNS: Final = 30
-_MINUTES: Final = 4
+_MINUTES: Final = 120
 _SECONDS: Final = 300
 
 
@@ -111,6 +112,15 @@ class Board:
         minute = _minute_of(moment)
         with self._lock:
             return next((quote for at, quote in reversed(known.minutes) if at == minute), None)
+
+    def median_spread(self, symbol: str) -> float | None:
+        """Median of ask − bid at the ends of the last 120 minutes that had a quote; None without one."""
+        known = self._symbols.get(symbol)
+        if known is None:
+            return None
+        with self._lock:
+            spreads = [quote.ask - quote.bid for _, quote in known.minutes]
+        return median(spreads) if spreads else None
 
     def volatility_at(self, symbol: str, moment: datetime) -> float:
         """Population standard deviation of the 1-second log returns of the 60 s before ``moment``.

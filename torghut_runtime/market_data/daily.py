@@ -23,6 +23,8 @@ ASK_AFTER: Final = timedelta(seconds=30)
 """How long a session may be over before its bar is asked for: after the close it takes a while to be made."""
 SETTLE_AFTER: Final = timedelta(minutes=30)
 """How old a session is before an answer without its bar means that there is none."""
+_LAST_WORD: Final = timedelta(minutes=5)
+_BEYOND_DOUBT: Final = timedelta(minutes=90)
 _ASK_EVERY: Final = timedelta(seconds=60)
 _ZONE: Final = ZoneInfo(NEW_YORK)
 _DAY: Final = timedelta(days=1)
@@ -56,7 +58,10 @@ class DailyAssembler:
         self._days.pop(symbol, None)
 
     def hear(self, bars: Sequence[Minute], now: datetime) -> list[ClosedBars]:
-        """Daily bars of the stream; ``opens_at`` is midnight in New York, or any moment of the day."""
+        """Daily bars of the stream; ``opens_at`` is midnight in New York, or any moment of the day.
+
+        ``now``: the earlier of our clock and the source's, so that a clock that is ahead ends no day.
+        """
         touched: dict[str, _Days] = {}
         for bar in bars:
             days = self._days.get(bar.symbol)
@@ -83,15 +88,21 @@ class DailyAssembler:
             requests.append(days.asked)
         return requests
 
-    def answer(self, request: FillRequest, bars: Sequence[Minute], asked_at: datetime) -> list[ClosedBars]:
-        """The daily bars that a source of history has."""
+    def answer(
+        self,
+        request: FillRequest,
+        bars: Sequence[Minute],
+        asked_at: datetime,
+        source_time: datetime | None = None,
+    ) -> list[ClosedBars]:
+        """The daily bars that a source of history has; arguments as those of the minutes' assembler."""
         days = self._days.get(request.symbol)
         if days is None or days.asked != request:
             return []
         days.asked, days.ask_again_at = None, asked_at + _ASK_EVERY
         for bar in bars:
             session = self._session(days, bar)
-            if session is not None and days.done < session.closes_at <= asked_at:
+            if session is not None and session.closes_at > days.done and _is_over(session, asked_at, source_time):
                 days.waiting.setdefault(session.day, replace(bar, mark=BACKFILL))
         days.settled = max(days.settled, asked_at - SETTLE_AFTER)
         return self._drained([days])
@@ -131,6 +142,14 @@ class DailyAssembler:
         around_the_clock = not is_exchange_traded(days.symbol)
         day = bar.opens_at.date() if around_the_clock else bar.opens_at.astimezone(_ZONE).date()
         return days.hours.on(day)
+
+
+def _is_over(session: Session, asked_at: datetime, source_time: datetime | None) -> bool:
+    """Whether the session is over by our clock, and by the source's or so long that ours cannot be that wrong."""
+    if asked_at < session.closes_at:
+        return False
+    near = source_time is None or source_time >= session.closes_at - _LAST_WORD
+    return near or asked_at >= session.closes_at + _BEYOND_DOUBT
 
 
 def _midnight(days: _Days, day: date) -> datetime:

@@ -20,7 +20,7 @@ from typing import Final
 from torghut_runtime.clock import Clock
 from torghut_runtime.market.aggregation import MINUTES, Minute, bar_order
 from torghut_runtime.market.features import Bar
-from torghut_runtime.market.hours import SessionHours
+from torghut_runtime.market.hours import MINUTE, SessionHours
 from torghut_runtime.market.timeframe import DAILY, TIMEFRAMES
 from torghut_runtime.market_data.assembler import Assembler, Counts
 from torghut_runtime.market_data.board import Board
@@ -85,7 +85,8 @@ class FeedSnapshot:
     """What can be seen of the feed; a copy.
 
     ``last_bars``: close of the last bar handed on per symbol and timeframe. ``lag_seconds``: how long the next bar of a
-    timeframe is overdue, of the symbol that is least behind; ``staleness_seconds``: the same per symbol.
+    timeframe is overdue, of the symbol that is least behind; ``staleness_seconds``: the same per symbol. What was
+    overdue before the start does not count.
     """
 
     connected: bool
@@ -118,6 +119,7 @@ class MarketFeed:
         *,
         cursors: Mapping[Key, datetime] | None = None,
         longest_pause: float = 30.0,
+        board: Board | None = None,
     ) -> None:
         """Prepare; nothing is connected yet.
 
@@ -128,8 +130,9 @@ class MarketFeed:
             emit: takes bars, in the feed's thread; may wait.
             cursors: start of the last processed bar, see :mod:`torghut_runtime.storage.trade_cursor`.
             longest_pause: seconds between attempts to connect, at most.
+            board: where quotes, trades and halts are noted; one of its own where none is given.
         """
-        self.board = Board()
+        self.board = board or Board()
         self.heartbeat = time.monotonic()
         self._settings = settings
         self._subscriptions = subscriptions
@@ -150,7 +153,9 @@ class MarketFeed:
         self._stopping = threading.Event()
         self._connected_at: datetime | None = None
         self._heard_at: datetime | None = None
+        self._source_time: datetime | None = None
         self._warm = False
+        self._since_start = clock.now()
         self._connections = self._mute_sockets = self._unreadable = self._fill_failures = 0
         self._detail = "not started"
         self._cursor_ahead: tuple[Key, ...] = ()
@@ -183,6 +188,30 @@ class MarketFeed:
         """Follow other symbols or timeframes: what is new is warmed up, and so are the symbols of ``anew``."""
         self._inbox.put(_Change(subscriptions, frozenset(anew)))
 
+    def repeats(self, symbol: str) -> int:
+        """How many of the last 120 minutes that the stream brought of a symbol it had brought before."""
+        return self._assembler.repeats(symbol)
+
+    @property
+    def connected(self) -> bool:
+        """Whether the stream has confirmed what it sends."""
+        return self._connected_at is not None
+
+    @property
+    def warm(self) -> bool:
+        """Whether all history has been handed on."""
+        return self._warm
+
+    @property
+    def subscriptions(self) -> Subscriptions:
+        """What is followed."""
+        return self._subscriptions
+
+    @property
+    def history(self) -> History:
+        """The client of history, for whoever needs more of it."""
+        return self._history
+
     def snapshot(self) -> FeedSnapshot:
         """What can be seen now."""
         now = self._clock.now()
@@ -194,7 +223,7 @@ class MarketFeed:
         for (symbol, timeframe), last in last_bars.items():
             if timeframe not in wanted.get(symbol, ()):
                 continue
-            seconds = lag_seconds(last, timeframe, now, self._hours_of(symbol))
+            seconds = lag_seconds(max(last, self._since_start), timeframe, now, self._hours_of(symbol))
             lags[timeframe] = min(seconds, lags.get(timeframe, math.inf))
             stale[symbol] = max(seconds, stale.get(symbol, 0.0))
         return FeedSnapshot(
@@ -247,6 +276,8 @@ class MarketFeed:
                     self._unreadable += 1
                 else:
                     place.append(bar)
+                    if kind == BAR:
+                        self._tell_time(bar.opens_at + MINUTE)
             else:
                 self._note(str(kind), symbol, message)
         if bars.minutes or bars.corrected or bars.daily:
@@ -257,14 +288,22 @@ class MarketFeed:
             quote = quote_of(message)
             if quote is not None:
                 self.board.quoted(symbol, quote)
+                self._tell_time(quote.at)
         elif kind == TRADE:
             trade = trade_of(message)
             if trade is not None:
                 self.board.traded(symbol, trade)
+                self._tell_time(trade.at)
         elif kind == STATUS:
             halted = halt_of(message)
             if halted is not None:
                 self.board.halt(symbol, halted=halted)
+
+    def _tell_time(self, moment: datetime) -> None:
+        """The source is at least so far; nobody's clock is a minute ahead of ours without being wrong."""
+        known = self._source_time
+        if (known is None or moment > known) and moment <= self._clock.now() + MINUTE:
+            self._source_time = moment
 
     def _put(self, item: _Bars | _Answers) -> None:
         while not self._stopping.is_set():
@@ -294,7 +333,7 @@ class MarketFeed:
             self._send(self._assembler.hear(item.minutes, now))
             for minute in item.corrected:
                 self._send(self._assembler.hear_correction(minute, now))
-            self._send(self._days.hear(item.daily, now))
+            self._send(self._days.hear(item.daily, now if self._source_time is None else min(now, self._source_time)))
         elif isinstance(item, _Answers):
             self._answered(item)
         else:
@@ -324,6 +363,8 @@ class MarketFeed:
                 found = self._history.bars([each.symbol for each in requests], timeframe, start, end)
             except HistoryError as error:
                 self._detail, found = f"history: {error}", None
+            except Exception as error:  # noqa: BLE001 - whatever it was, it is asked again
+                self._detail, found = f"history: {type(error).__name__}", None
             self._put(_Answers(requests, found, asked_at))
         self._filling = False
 
@@ -332,7 +373,8 @@ class MarketFeed:
         for request in answers.requests:
             place = self._assembler if request.timeframe == MINUTES else self._days
             if answers.found is not None:
-                self._send(place.answer(request, answers.found[request.symbol], answers.asked_at))
+                found = answers.found[request.symbol]
+                self._send(place.answer(request, found, answers.asked_at, self._source_time))
             else:
                 self._send(place.fail(request, self._clock.now()))
 

@@ -1,9 +1,11 @@
 """How much history a symbol needs before its first bar, and daily history as bars. IO only through the given client."""
 
+from collections.abc import Collection
 from datetime import UTC, datetime, time, timedelta
 from typing import Final
 from zoneinfo import ZoneInfo
 
+from torghut_runtime.engine.market_view import ADV_SESSIONS
 from torghut_runtime.market.aggregation import BACKFILL
 from torghut_runtime.market.calendar import NEW_YORK, TradingCalendar, is_exchange_traded
 from torghut_runtime.market.features import Bar
@@ -75,3 +77,20 @@ def warm_up_bars(
 ) -> list[Bar]:
     """Daily history of a symbol, as much as its strategies need."""
     return daily_bars(history, symbol, subscriptions.history_bars.get((symbol, DAILY), 0), until, hours)
+
+
+def average_volumes(history: History, symbols: Collection[str], now: datetime) -> dict[str, float]:
+    """Mean daily shares of the last 20 complete sessions, of each symbol that has so many.
+
+    Raises:
+        HistoryError: no answer.
+    """
+    hours = SessionHours()
+    over = hours.last_closed(now)
+    start = over.opens_at - timedelta(days=2 * ADV_SESSIONS)
+    volumes: dict[str, float] = {}
+    for symbol, days in history.bars(symbols, DAILY, start, over.closes_at).items():
+        known = [day.volume for day in days][-ADV_SESSIONS:]
+        if len(known) == ADV_SESSIONS:
+            volumes[symbol] = sum(known) / ADV_SESSIONS
+    return volumes

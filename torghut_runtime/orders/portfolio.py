@@ -180,13 +180,6 @@ class Portfolio:
         else:
             self._held.pop(slot, None)
 
-    # Money ------------------------------------------------------------------------------------------------------------
-
-    def transfer(self, amount: Decimal) -> None:
-        """Cash was put in, or taken out (negative)."""
-        self.opening_cash += amount
-        self.cash += amount
-
     # Bars -------------------------------------------------------------------------------------------------------------
 
     def mark(self, symbol: str, price: Decimal) -> None:

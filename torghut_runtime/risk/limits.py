@@ -128,6 +128,12 @@ class MarketView:
     """Limit of the order, or the price it is expected at."""
     tradable: bool = True
     shortable: bool = True
+    allowed: bool = True
+    """Whether strategy and universe name the symbol."""
+    quality: tuple[str, ...] = ()
+    """Why its features are not good enough, each as a reason code."""
+    from_history: bool = False
+    """Whether the bar was back-filled or came late: with nothing newer in it an old one moves nothing, exits too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,15 +220,21 @@ def gate_reasons(gate: Gate, *, is_exit: bool, flatten: Flatten | None = None) -
 
 
 def market_reasons(market: MarketView, limits: Limits, *, is_exit: bool, opens_short: bool = False) -> list[str]:
-    """What a symbol's market forbids; an exit only obeys a halt or a freeze, and waits for the session elsewhere."""
+    """What a symbol's market forbids; an exit obeys a halt or a freeze, and waits for the session elsewhere.
+
+    An old bar that history brought decides no exit either: the newer bars that follow it do.
+    """
     stopped = [*_collected((market.halted, "symbol_halted"), (market.frozen, "symbol_frozen"))]
+    old = market.bar_age > market.bar_max_age
     if is_exit:
-        return stopped
+        return [*stopped, *_collected((old and market.from_history, "signal_stale"))]
     return [
+        *_collected((not market.allowed, "symbol_not_allowed")),
+        *market.quality,
         *_collected((not market.is_open, "market_closed"), (not market.calendar_agrees, "calendar_broker_mismatch")),
         *stopped,
         *_collected(
-            (market.bar_age > market.bar_max_age, "signal_stale"),
+            (old, "signal_stale"),
             (market.reference_price is None, "missing_price"),
             (market.reference_price is not None and market.reference_stale, "price_stale"),
             (_outside_collar(market, limits), "price_collar_exceeded"),

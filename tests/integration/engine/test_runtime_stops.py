@@ -22,12 +22,12 @@ from torghut_runtime.engine.account_guard import AccountGuard
 from torghut_runtime.engine.account_view import AccountView
 from torghut_runtime.engine.control_records import ControlInputs, ControlRecorder, ReconcileOutcome, findings
 from torghut_runtime.engine.flag_source import KILL_SWITCH
+from torghut_runtime.engine.loss_baselines import LossBaselines
 from torghut_runtime.engine.stance import Stance
 from torghut_runtime.engine.stops import Vitals
 from torghut_runtime.orders.firewall import BlockedError
 from torghut_runtime.orders.portfolio import Portfolio
 from torghut_runtime.orders.tracker import OrderTracker
-from torghut_runtime.risk.baselines import transfers_of
 from torghut_runtime.risk.limits import Gate, Limits
 from torghut_runtime.risk.trading_state import TradingState, latch_of
 from torghut_runtime.storage.controls import newest_controls
@@ -215,33 +215,37 @@ def transferred(simulator: RunningSimulator, cash: str) -> None:
     assert answer.status_code == 200, answer.text
 
 
-def test_deposits_and_withdrawals_shift_cash_and_baselines_and_are_no_result(
+def test_deposits_and_withdrawals_shift_the_baselines_and_are_no_result(
     world: StopWorld, simulator: RunningSimulator
 ) -> None:
-    account = view()
+    account, losses = view(), LossBaselines(world.engine, world.stops.keeper, "paper", world.reader)
+    losses.begin(account)
     account.begin(MONDAY)
-    assert account.transferred(transfers_of(world.reader.transfers())) == 0
+    assert account.transferred(losses.transfers()) == 0
     transferred(simulator, "150000")
-    assert account.transferred(transfers_of(world.reader.transfers())) == 50_000
+    assert account.transferred(losses.transfers()) == 50_000
+    account.portfolio.cash += 50_000
     assert (account.portfolio.equity, account.opening_equity, account.high_water_mark) == (150_000,) * 3
     transferred(simulator, "90000")
-    assert account.transferred(transfers_of(world.reader.transfers())) == -60_000
-    assert account.transferred(transfers_of(world.reader.transfers())) == 0
+    assert account.transferred(losses.transfers()) == -60_000
+    account.portfolio.cash -= 60_000
+    assert account.transferred(losses.transfers()) == 0
     assert (account.portfolio.equity, account.opening_equity, account.high_water_mark) == (90_000,) * 3
 
 
 def test_baselines_survive_a_restart_and_what_was_transferred_meanwhile(
     world: StopWorld, simulator: RunningSimulator
 ) -> None:
-    account = view()
+    account, losses = view(), LossBaselines(world.engine, world.stops.keeper, "paper", world.reader)
+    losses.begin(account)
     account.begin(MONDAY)
     account.portfolio.cash -= 3_000
     account.value()
-    world.stops.store_baselines(account.baselines)
+    losses.keep(account)
     assert world.stops.keeper.written("baselines", 30)
     transferred(simulator, "110000")
     again = view(Decimal(107_000))
-    again.restore(world.stops.stored_baselines(), transfers_of(world.reader.transfers()))
+    LossBaselines(world.engine, world.stops.keeper, "paper", world.reader).begin(again)
     again.begin(MONDAY)
     assert (again.opening_equity, again.high_water_mark) == (110_000, 110_000)
     again.begin(TUESDAY)
@@ -309,3 +313,56 @@ def test_records_are_written_again_and_again_and_grow_old_when_nobody_writes_the
 def test_nothing_is_recorded_while_nothing_is_known(world: StopWorld) -> None:
     assert not ControlRecorder(world.stops.keeper, lambda: None, world.clock).record()
     assert world.rows("SELECT 1 FROM control_records") == []
+
+
+# The emergency stop on record -----------------------------------------------------------------------------------------
+
+LAG = "signal_lag_exceeded:7"
+
+
+def evaluated(world: StopWorld, *found: str) -> None:
+    world.stance.evaluate(found, world.clock.now(), 1, {"inputs": {"continuity": list(found)}, "limits": {"lag": 5}})
+
+
+def test_a_stop_that_reduces_is_one_incident_that_closes_by_itself_and_freezes_nothing(world: StopWorld) -> None:
+    evaluated(world, LAG)
+    evaluated(world, LAG, "broker_failure_streak_exceeded:5")
+    assert world.stops.keeper.flush(30).durable
+    (incident,) = world.rows("SELECT * FROM incidents")
+    assert (incident.opened_by, incident.closed_at) == ("runtime", None)
+    assert incident.detail["limits"] == {"lag": 5}
+    assert [reason["code"] for reason in incident.detail["reasons"]] == [LAG, "broker_failure_streak_exceeded:5"]
+    assert world.rows("SELECT 1 FROM guard_freezes") == []
+    world.desk.resume("ada", "go on", world.stance.trading_state.codes)
+    assert world.rows("SELECT 1 FROM incidents WHERE closed_at IS NULL") == []
+    assert [row.body["to"] for row in world.rows("SELECT body FROM governance_ledger ORDER BY seq")] == [
+        "REDUCING",
+        "REDUCING",
+        "ACTIVE",
+    ]
+
+
+def test_automatic_reasons_clear_on_record_too(world: StopWorld) -> None:
+    evaluated(world, LAG)
+    evaluated(world)
+    assert world.stance.trading_state.state == "ACTIVE"
+    assert world.stops.keeper.flush(30).durable
+    assert [row.state for row in world.rows("SELECT state FROM trading_state")] == ["ACTIVE"]
+    assert world.rows("SELECT 1 FROM incidents WHERE closed_at IS NULL") == []
+
+
+def test_who_has_no_lease_cannot_loosen_what_is_stored(begin: Any) -> None:
+    world = begin(leads=False).restored()
+    evaluated(world, LAG)
+    assert world.stops.keeper.flush(30).durable
+    evaluated(world)
+    until(lambda: world.stance.trading_state.codes == (LAG,))
+    assert [row.state for row in world.rows("SELECT state FROM trading_state")] == ["REDUCING"]
+
+
+def test_cancels_of_entries_join_the_incident(world: StopWorld) -> None:
+    world.rest()
+    world.rest("MSFT")
+    evaluated(world, LAG)
+    until(lambda: world.open_orders() == [])
+    until(lambda: world.rows("SELECT 1 FROM incidents WHERE detail->>'orders_cancelled' = '2'") != [])

@@ -4,6 +4,7 @@ from datetime import date, timedelta
 
 import pytest
 from alpaca_streams import until
+from engine_world import minute_tape
 from feed_world import MINUTES, FeedWorld, feeding
 from simulator_fixtures import StartSimulator, control
 
@@ -12,6 +13,7 @@ from torghut_runtime.broker.simulator.tape import Tape, synthetic_tape
 from torghut_runtime.clock import moment_of
 from torghut_runtime.market.aggregation import BACKFILL, LATE, OK
 from torghut_runtime.market.calendar import TradingCalendar
+from torghut_runtime.market_data.subscriptions import Subscriptions
 
 DAY = date(2026, 1, 5)
 BOTH = {"AAPL": MINUTES, "MSFT": MINUTES}
@@ -248,8 +250,6 @@ def test_a_daily_bar_comes_after_the_close_and_a_dropped_one_is_asked_for(start_
 def test_a_symbol_that_is_added_is_warmed_up_and_one_that_is_dropped_is_silent(
     start_simulator: StartSimulator, tape: Tape
 ) -> None:
-    from torghut_runtime.market_data.subscriptions import Subscriptions
-
     world = FeedWorld(start_simulator(tape), tape, {"AAPL": MINUTES})
     with feeding(world):
         world.play(3)
@@ -261,3 +261,22 @@ def test_a_symbol_that_is_added_is_warmed_up_and_one_that_is_dropped_is_silent(
         bars = world.await_bars("MSFT", 2)
     assert [bar.close for bar in bars] == _closes(tape, "MSFT", 5)[3:]
     assert len(world.bars("AAPL")) == 3
+
+
+def test_eight_hundred_bars_of_one_time_over_several_frames_are_each_handed_on_once(
+    start_simulator: StartSimulator,
+) -> None:
+    symbols = [f"S{number:03}" for number in range(800)]
+    many = minute_tape({symbol: [100.0, 101.0] for symbol in symbols})
+    world = FeedWorld(start_simulator(many), many, dict.fromkeys(symbols, MINUTES))
+    with feeding(world):
+        control(world.simulator, duplicate_bars=[{"symbol": symbol, "count": 1} for symbol in symbols[:50]])
+        world.play(2)
+        until(lambda: sum(len(group.bars) for group in list(world.received)) >= 1600)
+        until(lambda: world.feed.snapshot().counts.duplicates == 50)
+    handed = [(bar.symbol, bar.event_ts) for group in world.received for bar in group.bars]
+    assert len(handed) == len(set(handed)) == 1600
+    for symbol in symbols[::100]:
+        assert [bar.close for bar in world.bars(symbol)] == [100.0, 101.0]
+    assert world.feed.repeats("S000") == 1
+    assert world.feed.repeats("S100") == 0

@@ -1,5 +1,7 @@
 """Parity as an asset, as a check and as gate 3's evidence, over recorded steps in a real PostgreSQL."""
 
+# pyright: reportUnknownMemberType=false
+
 import json
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path

@@ -1,6 +1,6 @@
 """Laws of the assembler: order, duplication and holes of the minutes do not change what is handed on."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -8,14 +8,15 @@ from minute_bars import EVERY, LOOKBACK, MINUTE, OPEN, answer_all, minute, sessi
 
 from torghut_runtime.market.aggregation import Minute, built_bars
 from torghut_runtime.market_data.assembler import SETTLE_AFTER, Assembler
+from torghut_runtime.market_data.closed_bars import ClosedBars
 
 SYMBOLS = ("AAA", "BBB")
 
 
-def _ordered(truth: list[Minute], symbol: str, until: object) -> list[tuple[object, ...]]:
+def _ordered(truth: list[Minute], symbol: str, until: datetime) -> list[tuple[object, ...]]:
     """What an ordered file gives."""
     own = [each for each in truth if each.symbol == symbol]
-    bars = built_bars(symbol, own, EVERY, until)  # type: ignore[arg-type]
+    bars = built_bars(symbol, own, EVERY, until)
     return [(bar.timeframe, bar.event_ts, bar.high, bar.low, bar.close, bar.volume) for bar in bars]
 
 
@@ -36,7 +37,7 @@ def test_any_order_duplication_and_gap_with_back_fill_gives_the_bars_of_the_orde
     assembler = Assembler(lookback=timedelta(hours=3))
     for symbol in SYMBOLS:
         assembler.follow(symbol, EVERY, OPEN)
-    groups = []
+    groups: list[ClosedBars] = []
     now = OPEN
     at = 0
     while at < len(sent):

@@ -8,8 +8,8 @@ import yaml
 from engine_world import Timed, settings_of
 
 from torghut_runtime.clock import SystemClock
-from torghut_runtime.engine.bar_source import features_of
 from torghut_runtime.engine.live_catalog import LiveCatalog, LoadedCatalog, merged, without_attestations
+from torghut_runtime.engine.market_system import features_of
 from torghut_runtime.strategies.catalog import StrategyEntry
 from torghut_runtime.strategies.registry import default_registry
 

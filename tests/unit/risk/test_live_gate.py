@@ -2,7 +2,7 @@
 
 import os
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, cast
 from unittest.mock import patch
 
 import pytest
@@ -10,6 +10,11 @@ from engine_world import settings_of
 from hypothesis import given
 from hypothesis import strategies as st
 
+from torghut_runtime.clock import SystemClock
+from torghut_runtime.engine.flag_source import EnvironmentFlags
+from torghut_runtime.engine.stance import Stance
+from torghut_runtime.engine.stop_system import StopSystem
+from torghut_runtime.risk.limits import Gate
 from torghut_runtime.risk.live_gate import (
     APPROVAL,
     CODES,
@@ -26,6 +31,7 @@ from torghut_runtime.risk.live_gate import (
     live_gate,
     live_gate_reason,
 )
+from torghut_runtime.storage.database import create_engine
 from torghut_runtime.trading_settings import TradingSettings, load_trading_settings
 
 NOW = datetime(2026, 2, 20, 15, tzinfo=UTC)
@@ -43,7 +49,7 @@ def approval(seconds: float = 1.0) -> LiveApproval:
     return LiveApproval(expires_at=NOW + timedelta(seconds=seconds), judged_at=NOW)
 
 
-ALL = {
+ALL: dict[str, Any] = {
     "policy": LivePolicy(gate5_live_enabled=True),
     "approval": approval(),
     "provenance": {"s1": True, "s2": True},
@@ -126,3 +132,24 @@ def test_paper_never_halts_for_the_gate_and_live_names_what_is_missing() -> None
     assert live_gate_reason(settings(), [APPROVAL]) is None
     assert live_gate_reason(OPEN, []) is None
     assert live_gate_reason(OPEN, [APPROVAL, LIMITS]) == f"live_gate_closed:{APPROVAL},{LIMITS}"
+
+
+def test_live_mode_with_a_closed_gate_is_halted_with_the_list_and_never_becomes_paper() -> None:
+    stance, nobody = Stance(Gate()), cast("Any", None)
+    live = settings(**LIVE, **CAPS)
+    stops = StopSystem(
+        settings=live,
+        base_url="https://api.alpaca.markets",
+        database=create_engine("postgresql://torghut:torghut@127.0.0.1:9/torghut"),
+        stance=stance,
+        firewall=nobody,
+        reader=nobody,
+        flags=EnvironmentFlags(live),
+        clock=SystemClock(),
+        lease=lambda: None,
+    )
+    assert stops.check_live_gate(ALL["policy"], ALL["approval"], ALL["provenance"]) == []
+    assert stance.trading_state.state == "ACTIVE"
+    assert stops.check_live_gate(ALL["policy"], None, None) == [APPROVAL, PROVENANCE]
+    assert stance.trading_state.codes == (f"live_gate_closed:{APPROVAL},{PROVENANCE}",)
+    assert stance.trading_state.state == "HALTED"

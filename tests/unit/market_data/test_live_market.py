@@ -1,0 +1,167 @@
+"""What the trader makes of the market: reference prices, and the reason codes of everything that stands against."""
+
+from datetime import date, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from engine_world import timed
+from market_world import BELL, MINUTE, MarketWorld, minute_bar
+
+from torghut_runtime.market.aggregation import BACKFILL
+from torghut_runtime.market_data.wire import Quote, Trade
+
+
+def snapshot(world: MarketWorld) -> dict[str, Any]:
+    decision = next(iter(world.journal.decisions.values()))
+    return decision.detail["params"]["price_snapshot"]
+
+
+def test_an_entry_is_ordered_when_nothing_stands_against_it() -> None:
+    world = MarketWorld(timed())
+    world.decide(minute_bar(0))
+    assert world.refusals == [[]]
+    assert len(world.intents) == 1
+
+
+@pytest.mark.parametrize(
+    ("quote_age", "trade_age", "bar_age", "source", "price"),
+    [
+        (5.0, 0.0, 0.0, "quote", "100.5"),
+        (5.1, 60.0, 0.0, "trade", "99"),
+        (5.1, 60.1, 60.0, "bar", "100.0"),
+    ],
+)
+def test_the_reference_price_is_quote_then_trade_then_close(
+    quote_age: float, trade_age: float, bar_age: float, source: str, price: str
+) -> None:
+    world = MarketWorld(timed())
+    now = BELL + MINUTE + timedelta(seconds=bar_age)
+    world.board.quoted("AAPL", Quote(now - timedelta(seconds=quote_age), 100.0, 101.0))
+    world.board.traded("AAPL", Trade(now - timedelta(seconds=trade_age), 99.0))
+    world.decide(minute_bar(0), after=bar_age)
+    assert world.refusals == [[]]
+    assert (snapshot(world)["source"], Decimal(str(snapshot(world)["price"]))) == (source, Decimal(price))
+
+
+def test_a_close_that_is_too_old_is_a_stale_price() -> None:
+    for after, reasons in ((300.0, []), (300.1, ["price_stale"])):
+        world = MarketWorld(timed(), BAR_MAX_AGE_SECONDS="3600", FEATURE_MAX_STALENESS_MS="3600000")
+        world.decide(minute_bar(0), after=after)
+        assert world.refusals == [reasons]
+
+
+def test_size_and_limit_use_the_quote_and_never_the_vwap_or_an_old_close() -> None:
+    world = MarketWorld(timed())
+    world.board.quoted("AAPL", Quote(BELL + MINUTE, 119.98, 120.02))
+    world.decide(minute_bar(0, close=100.0))
+    assert world.intents[0].terms.limit_price == Decimal("120.02")
+    assert world.intents[0].arrival_price == Decimal(120)
+
+
+def test_without_a_fresh_quote_the_limit_is_half_the_usual_spread_away() -> None:
+    world = MarketWorld(timed())
+    for number in range(-3, 1):
+        world.board.quoted("AAPL", Quote(BELL + number * MINUTE, 100.0, 100.04))
+    world.decide(minute_bar(0))
+    assert world.intents[0].terms.limit_price == Decimal("100.02")
+
+
+def test_a_bar_may_be_as_old_as_its_timeframe_and_ten_seconds() -> None:
+    for after, reasons in ((70.0, []), (70.1, ["signal_stale"])):
+        world = MarketWorld(timed())
+        world.decide(minute_bar(0), after=after)
+        assert world.refusals == [reasons]
+
+
+def test_a_ten_day_old_bar_a_sunday_bar_and_a_bar_after_an_early_close_order_nothing() -> None:
+    world = MarketWorld(timed())
+    world.decide(minute_bar(0), after=10 * 86_400.0)
+    assert "signal_stale" in world.refusals[0]
+    assert world.intents == []
+    sunday = MarketWorld(timed())
+    opens_at = BELL + timedelta(days=6)
+    sunday.decide(minute_bar(0, open_ts=opens_at, event_ts=opens_at + MINUTE, session=None))
+    assert (sunday.refusals, sunday.intents) == ([], [])
+    early = MarketWorld(timed())
+    opens_at = BELL.replace(month=11, day=27, hour=18, minute=5)  # the session closed at 18:00
+    early.decide(minute_bar(0, open_ts=opens_at, event_ts=opens_at + MINUTE, session=date(2026, 11, 27)))
+    assert "market_closed" in early.refusals[0]
+    assert early.intents == []
+
+
+def test_a_halted_symbol_neither_enters_nor_exits_and_others_go_on() -> None:
+    world = MarketWorld(timed(exit_at=3))
+    world.decide(minute_bar(0), minute_bar(0, "MSFT"))
+    world.move_to(BELL + 1.5 * MINUTE)
+    world.board.halt("AAPL", halted=True)
+    world.decide(minute_bar(1), minute_bar(1, "MSFT"))
+    world.decide(minute_bar(2), minute_bar(2, "MSFT"))
+    exits = [intent.terms.symbol for intent in world.intents if intent.is_exit]
+    assert exits == ["MSFT"]
+    assert ["symbol_halted"] in world.refusals
+
+
+@pytest.mark.parametrize("code", ["symbol_halted", "symbol_frozen", "symbol_not_allowed", "calendar_broker_mismatch"])
+def test_what_stands_against_an_entry_has_its_reason(code: str) -> None:
+    world = MarketWorld(timed(), STATIC_SYMBOLS="MSFT" if code == "symbol_not_allowed" else "AAPL,MSFT")
+    if code == "symbol_halted":
+        world.board.halt("AAPL", halted=True)
+    elif code == "symbol_frozen":
+        world.frozen.add("AAPL")
+    elif code == "calendar_broker_mismatch":
+        world.broker.control({"clock_skew_ms": 61_000})
+        world.calendar.check()
+    world.decide(minute_bar(0), minute_bar(0, "MSFT"))
+    others = [] if code != "calendar_broker_mismatch" else [code]
+    assert world.refusals == [[code], others]
+
+
+def test_the_brokers_word_on_an_asset_stands_against_entries() -> None:
+    world = MarketWorld(timed())
+    world.broker.control({"assets": {"AAPL": {"tradable": False}}})
+    world.assets.refresh(["AAPL", "MSFT"])
+    world.decide(minute_bar(0), minute_bar(0, "MSFT"))
+    assert world.refusals == [["asset_not_tradable"], []]
+    short = MarketWorld(timed(short=True), ALLOW_SHORTS="true")
+    short.broker.control({"assets": {"AAPL": {"shortable": False}}})
+    short.assets.refresh(["AAPL", "MSFT"])
+    short.decide(minute_bar(0))
+    assert short.refusals == [["asset_not_shortable"]]
+
+
+def test_a_failing_quality_gate_lets_no_entry_pass_and_exits_go_on() -> None:
+    world = MarketWorld(timed(exit_at=2), FEATURE_MAX_STALENESS_MS="0")
+    world.decide(minute_bar(0))
+    world.decide(minute_bar(1), after=1.0)
+    assert [intent.is_exit for intent in world.intents] == [False, True]
+    refused = MarketWorld(timed(), FEATURE_MAX_STALENESS_MS="0")
+    refused.decide(minute_bar(0), after=1.0)
+    assert refused.refusals == [["feature_quality:feature_staleness_exceeds_budget"]]
+
+
+def test_an_old_bar_of_history_decides_no_exit_and_the_next_bar_does() -> None:
+    world = MarketWorld(timed(exit_at=2))
+    world.decide(minute_bar(0))
+    world.decide(minute_bar(1, signal_quality_flag=BACKFILL), after=71.0)
+    assert world.refusals == [[], ["signal_stale"]]
+    fresh = MarketWorld(timed(exit_at=2))
+    fresh.decide(minute_bar(0))
+    fresh.decide(minute_bar(1, signal_quality_flag=BACKFILL), after=70.0)
+    assert [intent.is_exit for intent in fresh.intents] == [False, True]
+
+
+def test_an_empty_universe_lets_positions_leave(tmp_path: Path) -> None:
+    path = tmp_path / "universe.json"
+    path.write_text('["AAPL"]')
+    world = MarketWorld(
+        timed(exit_at=3, until=2), UNIVERSE_SOURCE="file", UNIVERSE_PATH=str(path), UNIVERSE_CACHE_SECONDS="60"
+    )
+    world.decide(minute_bar(0), minute_bar(0, "MSFT"))
+    path.write_text("[]")
+    world.decide(minute_bar(1), minute_bar(1, "MSFT"))
+    world.universe.refresh()
+    world.decide(minute_bar(2), minute_bar(2, "MSFT"))
+    assert world.refusals[:2] == [[], ["symbol_not_allowed"]]
+    assert [(intent.terms.symbol, intent.is_exit) for intent in world.intents] == [("AAPL", False), ("AAPL", True)]
