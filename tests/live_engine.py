@@ -67,13 +67,17 @@ class Desk:
         until(lambda: bool(engine.status()["running"]) and not engine.unready_reasons)
         return engine
 
-    def step(self, engine: Engine, minutes: int = 1, symbols: int = 1) -> None:
-        """Let minutes pass; every bar is judged, and what the broker did about it is known."""
+    def step(self, engine: Engine, minutes: int = 1, symbols: int = 1, heard: int | None = None) -> None:
+        """Let minutes pass; every bar is judged, and what the broker did about it is known.
+
+        ``heard``: of how many symbols the engine takes bars, all of them unless said otherwise.
+        """
+        wanted = symbols if heard is None else heard
         for _ in range(minutes):
             before = engine.status()["metrics"]["bars_taken"]
             answer = requests.post(f"{self.simulator.url}/sim/step", json={"events": symbols}, timeout=60)
             answer.raise_for_status()
-            until(lambda before=before: engine.status()["metrics"]["bars_taken"] >= before + symbols)
+            until(lambda before=before: engine.status()["metrics"]["bars_taken"] >= before + wanted)
             self.agrees(engine)
 
     def agrees(self, engine: Engine) -> None:
@@ -107,7 +111,16 @@ def held(engine: Engine) -> dict[str, Decimal]:
 
 def entry(strategy_id: str = "alpha", **given: Any) -> dict[str, Any]:
     """A catalog entry of the strategy that acts at given bars; what is no key of an entry is a parameter."""
-    keys = {"enabled", "priority", "universe_symbols", "base_timeframe", "strategy_type", "version", "name"}
+    keys = {
+        "enabled",
+        "description",
+        "priority",
+        "universe_symbols",
+        "base_timeframe",
+        "strategy_type",
+        "version",
+        "name",
+    }
     outer = {key: given.pop(key) for key in list(given) if key in keys}
     params = {"qty": 10, **given}
     return {

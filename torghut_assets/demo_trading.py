@@ -48,6 +48,7 @@ from torghut_runtime.trading_settings import (
     StrategySettings,
     TradingMode,
     TradingSettings,
+    UniverseSettings,
     load_trading_settings,
 )
 
@@ -61,6 +62,7 @@ _FIRST_DAY: Final = date(2013, 3, 1)
 _LAST_DAY: Final = date(2013, 3, 31)
 _LIMIT_SECONDS: Final = 120.0
 _LOOK_SECONDS: Final = 0.002
+_AFTER_THE_CLOSE: Final = 60 * NANOSECONDS
 _BEFORE_THE_BELL: Final = 10 * 60 * NANOSECONDS
 _KEYS: Final = {"APCA-API-KEY-ID": "simulator", "APCA-API-SECRET-KEY": "simulator"}
 
@@ -193,7 +195,7 @@ def trade(tape: Tape, start: int, catalog: Path, dsn: str, told: Told = lambda _
     with running_simulator(broker, ServerSettings(pace=Pace(lockstep=True))) as simulator:
         frames = _Frames()
         simulator.call(lambda each: each.on_trade_update(frames.count))
-        engine = Engine(Settings.model_validate({"DB_DSN": dsn}), _settings(simulator.url, catalog))
+        engine = Engine(Settings.model_validate({"DB_DSN": dsn}), _settings(simulator.url, catalog, tape.symbols))
         engine.start()
         try:
             _until(lambda: bool(engine.status()["running"]) and not engine.unready_reasons, engine)
@@ -228,8 +230,8 @@ class _Frames:
         self.sent += 1
 
 
-def _settings(url: str, catalog: Path) -> TradingSettings:
-    """Caps and limits of the environment; account, broker, mode and catalog are the demo's."""
+def _settings(url: str, catalog: Path, symbols: Sequence[str]) -> TradingSettings:
+    """Caps and limits of the environment; account, broker, mode, universe and catalog are the demo's."""
     broker = {"TRADING_EXECUTION_ADAPTER": "simulator", "TRADING_SIMULATOR_URL": url}
     rate = {"TRADING_BROKER_RATE_LIMIT_PER_MINUTE": 10_000}
     mode = {"TRADING_ENABLED": True, "TRADING_MODE": "paper", "TRADING_LIVE_ENABLED": False}
@@ -238,6 +240,7 @@ def _settings(url: str, catalog: Path) -> TradingSettings:
         broker=BrokerAccess.model_validate({**broker, **rate}),
         mode=TradingMode.model_validate({**mode, "TRADING_ACCOUNT_LABEL": ACCOUNT}),
         stops=StopSettings.model_validate({"TRADING_KILL_SWITCH_ENABLED": False}),
+        universe=UniverseSettings.model_validate({"TRADING_STATIC_SYMBOLS": ",".join(symbols)}),
         strategies=StrategySettings.model_validate({"TRADING_STRATEGY_CONFIG_PATH": catalog}),
     )
 
@@ -252,6 +255,9 @@ def _play(tape: Tape, start: int, simulator: RunningSimulator, engine: Engine, f
         answer = requests.post(f"{simulator.url}/sim/step", json={"events": len(bars)}, timeout=60)
         answer.raise_for_status()
         played += len(bars)
+        if tape.timeframe == DAILY:
+            # A day that is told while our clock still stands before its close is asked for a little later.
+            simulator.call(lambda broker, at=bars[0].closes_at: broker.advance_to(at + _AFTER_THE_CLOSE))
         _until(lambda done=played: engine.counts["bars_taken"] >= done, engine)
         _until(lambda: engine.counts["order_updates_taken"] >= frames.sent, engine)
         told(played, len(ahead))

@@ -33,6 +33,7 @@ from torghut_runtime.orders.manager import OrderManager
 from torghut_runtime.orders.portfolio import UNATTRIBUTED, Portfolio
 from torghut_runtime.orders.reconcile import Discrepancy, reconcile, resolve_left, restore
 from torghut_runtime.orders.tracker import OrderTracker
+from torghut_runtime.risk.baselines import Baselines, transfers_of
 from torghut_runtime.storage.database import connect
 from torghut_runtime.storage.lease import Lease
 from torghut_runtime.storage.order_journal import PostgresJournal, stored_events, stored_intents
@@ -71,6 +72,7 @@ class TradingCore:
         self._label = label
         self._listeners = list(outside.stance.listeners)
         self._flattener: Flattener | None = None
+        self._transfers = _ZERO
         self._queued: list[StoredIntent] = []
         self._stored: list[StoredIntent] = []
         self.lease = lease
@@ -118,6 +120,7 @@ class TradingCore:
         since = self._outside.clock.now() - _LOOK_BACK
         found = reconcile(self.manager, reader, after=utc_text(since))
         self.value(reader.account(), reader.positions())
+        self._transfers = transfers_of(reader.transfers())
         return found
 
     def value(self, account: Document, positions: Iterable[Document]) -> None:
@@ -130,15 +133,25 @@ class TradingCore:
         self.portfolio.align_cash(Decimal(str(account["cash"])))
 
     def take_up(
-        self, strategies: Sequence[BoundStrategy], market: LiveMarket, refusals: Refusals, blocks: StrategyBlocks
+        self,
+        strategies: Sequence[BoundStrategy],
+        market: LiveMarket,
+        refusals: Refusals,
+        blocks: StrategyBlocks,
+        baselines: Baselines | None,
     ) -> Trader:
-        """The trader, with what waits for its session or its time; its strategies know no bar yet."""
+        """The trader, with what waits for its session or its time; its strategies know no bar yet.
+
+        ``baselines``: what losses were measured against before.
+        """
         outside = self._outside
         multiplier = Decimal(str(self.account.get("multiplier") or _MULTIPLIER))
+        account = AccountView(self.portfolio, self.tracker, multiplier)
+        account.restore(baselines, self._transfers)
         trader = Trader(
             settings=outside.settings,
             driver=StrategyDriver(strategies, outside.metrics, market.observe),
-            account=AccountView(self.portfolio, self.tracker, multiplier),
+            account=account,
             manager=self.manager,
             journal=self.journal,
             stance=outside.stance,

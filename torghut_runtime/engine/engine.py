@@ -18,14 +18,15 @@ from typing import Any, Final
 from torghut_runtime.broker.alpaca import AlpacaReader, AlpacaWriter
 from torghut_runtime.broker.simulator.server.pacing import Pace
 from torghut_runtime.clock import Clock, SystemClock
+from torghut_runtime.engine.control_records import ControlRecorder
 from torghut_runtime.engine.core import Outside
 from torghut_runtime.engine.embedded_simulator import EmbeddedSimulator, needs_one
+from torghut_runtime.engine.evaluation import Evaluation
 from torghut_runtime.engine.flag_source import EnvironmentFlags, FlagSource
 from torghut_runtime.engine.heartbeat import Heartbeat
 from torghut_runtime.engine.inbox import KINDS, Inbox
 from torghut_runtime.engine.leadership import MARGIN_SECONDS, RENEW_SECONDS, Leadership
 from torghut_runtime.engine.live_catalog import Features, LiveCatalog, Provenance, without_attestations
-from torghut_runtime.engine.loss_baselines import LossBaselines
 from torghut_runtime.engine.market_system import MarketSystem, features_of
 from torghut_runtime.engine.metrics import TradingMetrics
 from torghut_runtime.engine.operations import EngineOperations
@@ -36,7 +37,6 @@ from torghut_runtime.engine.simulated_time import FollowingClock, SimulatorTime
 from torghut_runtime.engine.stance import Stance
 from torghut_runtime.engine.status import empty_status, positions_of, status_of
 from torghut_runtime.engine.step_writer import StepWriter
-from torghut_runtime.engine.stop_duties import StopDuties, reconciled_of
 from torghut_runtime.engine.stop_system import StopSystem
 from torghut_runtime.engine.supervisor import STALE_SECONDS, Supervisor
 from torghut_runtime.engine.surface import Component, Dependency, Role
@@ -46,7 +46,7 @@ from torghut_runtime.engine.watchdog import LIMIT_SECONDS, LOOP_STALLED, Watchdo
 from torghut_runtime.market_data.closed_bars import ClosedBars
 from torghut_runtime.orders.firewall import Firewall
 from torghut_runtime.orders.rate_limit import RequestBudget
-from torghut_runtime.risk.limits import Gate
+from torghut_runtime.risk.limits import Gate, drawdown
 from torghut_runtime.settings import Settings
 from torghut_runtime.storage.database import connect, create_engine, reading_engine, transaction
 from torghut_runtime.storage.lease import TTL
@@ -96,8 +96,8 @@ class _Running:
     probe: Probe
     clock: Clock
     stops: StopSystem
-    duties: StopDuties
     steps: StepWriter
+    controls: ControlRecorder
 
 
 @dataclass
@@ -151,8 +151,8 @@ class Engine:
         if isinstance(clock, FollowingClock):
             running.supervisor.add("simulator_time", SimulatorTime(self.trading.broker_url, clock).run)
         running.stops.start()
-        running.duties.start()
         running.steps.start()
+        running.controls.start()
         running.supervisor.start()
         running.watchdog.start()
 
@@ -186,7 +186,6 @@ class Engine:
         )
         reader = AlpacaReader(trading.broker, url)
         writer_of_steps = StepWriter(settings.db_dsn, label, clock)
-        losses = LossBaselines(impatient, stops.keeper, label, stops.reader)
         outside = Outside(
             settings=trading,
             dsn=settings.db_dsn,
@@ -224,6 +223,7 @@ class Engine:
         market = MarketSystem(trading, clock, AlpacaReader(trading.broker, url), emit, self.metrics)
         provenance = options.provenance or without_attestations(required=trading.require_provenance)
         catalog = LiveCatalog(trading.strategies, options.features, clock, provenance, registry=options.registry)
+        evaluation = Evaluation(trading, clock, stops, market, catalog, updates.feed_reasons)
         loop = TradingLoop(
             Surroundings(
                 outside=outside,
@@ -235,25 +235,14 @@ class Engine:
                 reconciler=reconciler,
                 inbox=inbox,
                 stops=stops,
-                losses=losses,
+                evaluation=evaluation,
                 publish=self._publish,
             )
         )
-        duties = StopDuties(
-            stops,
-            losses,
-            trading,
-            reconciled=lambda: reconciled_of(loop.progress, clock),
-            feed=updates.feed_reasons,
-        )
-        loop.on_evaluation.append(duties.evaluated)
-        self.sections |= {
-            "live_gate": duties.live_gate_section,
-            "kill_switch": duties.kill_switch_section,
-            "rollback": duties.rollback_section,
-        }
         probe = Probe(impatient, AlpacaReader(trading.broker, url))
-        supervisor = Supervisor(lambda name: stance.latch(f"component_failed:{name}", clock.now()))
+        supervisor = Supervisor(
+            lambda name: stance.latch(f"component_failed:{name}", clock.now()), restarted=self.metrics.restarted
+        )
         for name, body in (
             ("lease", leadership.run),
             ("trade_updates", updates.run),
@@ -284,8 +273,8 @@ class Engine:
             probe=probe,
             clock=clock,
             stops=stops,
-            duties=duties,
             steps=writer_of_steps,
+            controls=ControlRecorder(stops.keeper, lambda: evaluation.control_inputs, clock),
         )
 
     def watch(self, name: str, heartbeat: Heartbeat) -> None:
@@ -316,7 +305,7 @@ class Engine:
             log.error("the trading thread did not end in time; its lease expires by itself")
         running.inbox.refuse(*KINDS)
         running.steps.stop(max(ends_at - time.monotonic() - 1, 0.5))
-        running.duties.stop()
+        running.controls.stop(1.0)
         running.stops.stop()
         supervisor.ask_to_stop()
         running.leadership.wake()
@@ -384,8 +373,7 @@ class Engine:
     def settle(self, seconds: float) -> bool:
         """Wait until the trading thread has ended what it is doing now; False when it does not in time."""
         done = threading.Event()
-        running = self._running
-        return running is not None and running.loop.command(done.set) and done.wait(seconds)
+        return self._running is not None and self.in_trading_thread(done.set) and done.wait(seconds)
 
     @property
     def operations(self) -> EngineOperations:
@@ -398,7 +386,6 @@ class Engine:
             inbox=running.inbox,
             core=lambda: running.loop.core,
             strategies=lambda: [each.strategy_id for each in running.catalog.current.strategies],
-            live_gate=lambda: running.duties.standing_against_live,
         )
 
     def dependencies(self) -> Mapping[str, Dependency]:
@@ -411,10 +398,15 @@ class Engine:
         return {
             "postgres": running.probe.postgres,
             "alpaca": running.probe.broker,
-            "market_data": Dependency(ok=connected, detail="connected" if connected else "market_data_disconnected"),
+            "market_data": Dependency(ok=connected, detail=self._market_detail(running)),
             "order_feed": Dependency(ok=not feed, detail=", ".join(feed) or self._feed_detail(running)),
             "flags": Dependency(ok=True, detail="off"),
         }
+
+    def _market_detail(self, running: _Running) -> str:
+        if not running.market.connected:
+            return "not connected on a standby" if self.role == "standby" else "market_data_disconnected"
+        return "connected" if running.market.warm else "connected, history is being read"
 
     def _feed_detail(self, running: _Running) -> str:
         return "forwards" if running.updates.is_forwarding else "off"
@@ -465,5 +457,24 @@ class Engine:
             sections={"signal_continuity": running.market.continuity_document, **self.sections},
             queues=queues,
             counts=loop.counts,
+            kill_switch=running.stops.kill_switch.sources,
+            live_gate_missing=loop.evaluation.live_gate_missing,
         )
+        self._count(running)
         self._shown = _Shown(status, positions_of(loop.core, progress), now, key)
+
+    def _count(self, running: _Running) -> None:
+        metrics, switch = self.metrics, running.stops.kill_switch.sources
+        metrics.state(running.stance.trading_state.state)
+        metrics.kill_switch(env=switch.environment, flag=switch.flag, operator=switch.operator)
+        metrics.leader(self.role == "leader")
+        metrics.reconciled(running.stance.gate().reconciled and not running.loop.progress.discrepancies)
+        metrics.live_gate(len(running.loop.evaluation.live_gate_missing))
+        for kind in KINDS:
+            metrics.queue_depth(kind, running.inbox.depth(kind))
+        core = running.loop.core
+        if core is not None and core.trader is not None:
+            account, portfolio = core.trader.account, core.portfolio
+            equity = portfolio.equity
+            fallen = drawdown(equity, account.high_water_mark)
+            metrics.account(equity, equity - account.opening_equity, fallen, portfolio.gross, portfolio.net)

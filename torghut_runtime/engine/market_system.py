@@ -15,6 +15,7 @@ from torghut_runtime.broker.protocol import BrokerError
 from torghut_runtime.clock import Clock
 from torghut_runtime.engine.heartbeat import Heartbeat
 from torghut_runtime.engine.metrics import TradingMetrics
+from torghut_runtime.engine.simulated_time import FollowingClock
 from torghut_runtime.market.features import FEATURES
 from torghut_runtime.market.timeframe import DAILY
 from torghut_runtime.market_data.announcements import AnnouncementWatch
@@ -187,6 +188,7 @@ class MarketSystem:
             cursors=self._cursors(),
             longest_pause=self._longest_pause,
             board=self._board,
+            hear_time=self._hear_time,
         )
         feed.start()
         self._feed = feed
@@ -207,6 +209,11 @@ class MarketSystem:
             self._feed = None
             beat.beat(_START_SECONDS)
             feed.stop()
+
+    def _hear_time(self, moment: datetime) -> None:
+        """What the source sends is not later than its time, which a clock that follows it takes over."""
+        if isinstance(self._clock, FollowingClock):
+            self._clock.hear_moment(moment)
 
     def ask(self, beat: Heartbeat, stop: threading.Event) -> None:
         """Ask the broker every few seconds, and at once for new symbols, until told to stop."""

@@ -105,6 +105,10 @@ class MarketSource(Protocol):
         """Average daily shares of 20 sessions; None where bars alone know them."""
         ...
 
+    def forget(self, symbol: str, timeframe: str) -> None:
+        """History of the two is about to be fed anew."""
+        ...
+
 
 _NOTHING_AGAINST: Final = SymbolFacts()
 
@@ -129,6 +133,9 @@ class BarsOnly:
     def average_daily_volume(self, symbol: str) -> Decimal | None:
         """Nothing beside the bars."""
         del symbol
+
+    def forget(self, symbol: str, timeframe: str) -> None:
+        """Nothing was kept."""
 
 
 @dataclass

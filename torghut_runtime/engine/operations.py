@@ -32,14 +32,12 @@ class EngineOperations:
         inbox: Inbox[Any],
         core: Callable[[], TradingCore | None],
         strategies: Callable[[], Collection[str]],
-        live_gate: Callable[[], Sequence[str]] = tuple,
     ) -> None:
         self._stops = stops
         self._leadership = leadership
         self._inbox = inbox
         self._core = core
         self._strategies = strategies
-        self._live_gate = live_gate
         self._nothing = OrderTracker(stops.account_label, Portfolio(Decimal(0)))
 
     def _desk(self) -> OperatorDesk:
@@ -51,7 +49,6 @@ class EngineOperations:
             flattener=None if core is None else core.flattener(self._stops.cancel_all),
             in_trading_thread=self._in_trading_thread,
             strategies=self._strategies,
-            live_gate=self._live_gate,
         )
 
     def _in_trading_thread(self, call: Callable[[], Any]) -> Any:

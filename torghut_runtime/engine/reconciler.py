@@ -10,7 +10,6 @@ from typing import Final
 
 from torghut_runtime.broker.protocol import BrokerError, BrokerReader, Document
 from torghut_runtime.engine.heartbeat import Heartbeat
-from torghut_runtime.risk.baselines import transfers_of
 
 _READ_SECONDS: Final = 60.0
 _LOOK_SECONDS: Final = 1.0
@@ -26,7 +25,6 @@ class BrokerAnswers:
     since: list[Document]
     now_open: list[Document]
     moved: list[Document]
-    """Deposits and withdrawals."""
     is_settled: bool
     """Whether no money came or went while all this was read."""
     reader: BrokerReader = field(repr=False)
@@ -90,10 +88,9 @@ class Reconciler:
 
     def _read(self, seen: int, after: str | None) -> BrokerAnswers:
         reader = self._reader
-        before = transfers_of(reader.transfers())
+        before = reader.transfers()
         positions = reader.positions()
         account = reader.account()
         moved = reader.transfers()
-        is_settled = transfers_of(moved) == before
         orders, now_open = reader.orders(after=after), reader.open_orders()
-        return BrokerAnswers(seen, account, positions, orders, now_open, moved, is_settled, reader)
+        return BrokerAnswers(seen, account, positions, orders, now_open, moved, moved == before, reader)

@@ -131,6 +131,7 @@ class Replay:
     def _forget(self, order: TrackedOrder) -> None:
         self.tracker.drop(order)
         self._broker.desk.book.forget(order.order_id)
+        self._broker.desk.activities.forget()
 
     def _play(self, stream: RecordStream) -> Replayed:
         for closes_at, group in groupby(self._tape.bars, key=lambda bar: bar.closes_at):

@@ -117,12 +117,6 @@ class StateKeeper:
             durable = self._wake.wait_for(lambda: all(each.number > target for each in self._pending), seconds)
             return Durability(durable, self._seq if durable else None)
 
-    @property
-    def has_unwritten(self) -> bool:
-        """Whether a change of the state is still to be written."""
-        with self._wake:
-            return bool(self._pending)
-
     def later(self, name: str, write: Write) -> None:
         """Have something written after the state; a newer write of the same name takes the place of an older one."""
         with self._wake:

@@ -1,6 +1,6 @@
 """The documents that the engine shows: plain values, made by the trading thread, read by anybody."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from decimal import Decimal
 from typing import Any, Final
@@ -9,11 +9,11 @@ from torghut_runtime.canonical import canonical_value
 from torghut_runtime.engine.account_view import AccountView
 from torghut_runtime.engine.core import TradingCore
 from torghut_runtime.engine.live_catalog import LiveCatalog
+from torghut_runtime.engine.progress import Progress
 from torghut_runtime.engine.stance import Stance
-from torghut_runtime.engine.trading_loop import Progress
 from torghut_runtime.orders.portfolio import Position, Slot
 from torghut_runtime.risk.limits import Limits, drawdown
-from torghut_runtime.risk.trading_state import OPERATOR_HALT
+from torghut_runtime.risk.trading_state import KILL_SWITCH, OPERATOR_HALT, OPERATOR_REDUCE, KillSwitch, TradingState
 from torghut_runtime.trading_settings import TradingSettings
 
 _ZERO: Final = Decimal(0)
@@ -73,11 +73,12 @@ def status_of(
     sections: Sections,
     queues: Mapping[str, Any],
     counts: Mapping[str, int],
+    kill_switch: KillSwitch,
+    live_gate_missing: Sequence[str],
 ) -> dict[str, Any]:
     """The document of ``/trading/status``."""
     state = stance.trading_state
     gate = stance.gate()
-    operator = any(code == OPERATOR_HALT for code in state.codes)
     account = None if core is None or core.trader is None else core.trader.account
     reasons = [{"code": each.code, "clears": each.clears, "at": each.at} for each in state.latches]
     status = empty_status(settings) | {
@@ -94,8 +95,14 @@ def status_of(
             "actor": "runtime",
             "since": min((each.at for each in state.latches), default=None),
         },
-        "kill_switch_enabled": gate.kill_switch or operator,
-        "kill_switch": {"env": settings.stops.kill_switch, "flag": False, "operator": operator},
+        "kill_switch_enabled": gate.kill_switch,
+        "kill_switch": {
+            "env": kill_switch.environment,
+            "flag": kill_switch.flag,
+            "operator": kill_switch.operator,
+        },
+        "live_gate": {"allowed": not live_gate_missing, "missing": list(live_gate_missing)},
+        "rollback": rollback_of(state),
         "catalog": {
             "digest": catalog.current.digest,
             "loaded_at": catalog.current.loaded_at,
@@ -109,6 +116,19 @@ def status_of(
     }
     status.update((name, section()) for name, section in sections.items())
     return canonical_value(status)
+
+
+def rollback_of(state: TradingState) -> dict[str, Any]:
+    """``rollback`` of the status: what the stops have latched by themselves, an operator's word left aside."""
+    latched = [each for each in state.latches if each.name not in (OPERATOR_HALT, OPERATOR_REDUCE, KILL_SWITCH)]
+    return {
+        "emergency_stop_active": bool(latched),
+        "emergency_stop_reason": "; ".join(each.code for each in latched) or None,
+        "emergency_stop_triggered_at": min((each.at for each in latched), default=None),
+        "emergency_stop_resolved_at": None,
+        "emergency_stop_recovery_streak": state.healthy,
+        "incidents_total": None,
+    }
 
 
 def limits_of(settings: TradingSettings, account: AccountView | None) -> dict[str, Any]:

@@ -6,7 +6,6 @@ engine starts and stops this; what an operator asks is :mod:`torghut_runtime.eng
 
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
-from datetime import datetime
 
 import sqlalchemy as sa
 
@@ -21,9 +20,12 @@ from torghut_runtime.engine.stance import Cause, Stance
 from torghut_runtime.engine.state_keeper import StateKeeper
 from torghut_runtime.engine.strategy_blocks import StrategyBlocks
 from torghut_runtime.orders.firewall import Firewall
+from torghut_runtime.risk.baselines import Baselines
 from torghut_runtime.risk.live_gate import LiveApproval, LiveFlags, LivePolicy, live_gate, live_gate_reason
 from torghut_runtime.risk.trading_state import ACTIVE, HALTED, TradingState
-from torghut_runtime.storage.incidents import count_incidents, extend_incidents
+from torghut_runtime.storage.baselines import read_baselines, save_baselines
+from torghut_runtime.storage.database import connect
+from torghut_runtime.storage.incidents import extend_incidents
 from torghut_runtime.storage.lease import Lease
 from torghut_runtime.storage.strategy_blocks import StrategyBlock
 from torghut_runtime.trading_settings import TradingSettings
@@ -47,14 +49,11 @@ class StopSystem:
     ) -> None:
         self.halting: Future[CancelReport] | None = None
         """The cancel-all that entering HALTED began, of the last time."""
-        self.incidents_total: int | None = None
-        """Incidents of this account so far, None while it is not known."""
-        self.resolved_at: datetime | None = None
-        """When the state was ACTIVE again the last time."""
         self.account_label = settings.mode.account_label
+        self._database = database
         self._settings = settings
+        self._baselines: Baselines | None = None
         self._cancels = CancelReport(0, 0)
-        self._incidents_known = False
         self.stance = stance
         self.firewall = firewall
         self.reader = reader
@@ -66,7 +65,6 @@ class StopSystem:
         self.account = AccountGuard(stance, settings, base_url, clock)
         self.blocks = StrategyBlocks()
         self.keeper.on_look.append(lambda connection: self.blocks.read(connection, self.account_label))
-        self.keeper.on_look.append(self._count_incidents)
         stance.observers.append(self._changed)
         stance.cancels_at_once = True
         stance.is_known = self.keeper.restored.is_set
@@ -101,10 +99,6 @@ class StopSystem:
         self.keeper.later("strategy_blocks", lambda connection: self.blocks.write(connection, self.account_label))
         return self.keeper.written("strategy_blocks", seconds)
 
-    def is_armed(self) -> bool:
-        """Whether the emergency stop is switched on now, by setting or flag."""
-        return self.flags.switch(EMERGENCY_STOP).effective
-
     def check_live_gate(
         self, policy: LivePolicy | None, approval: LiveApproval | None, provenance: Mapping[str, bool] | None
     ) -> list[str]:
@@ -119,22 +113,28 @@ class StopSystem:
             self.stance.latch(reason, self.clock.now(), detail={"inputs": {"missing": missing}})
         return missing
 
+    def stored_baselines(self) -> Baselines | None:
+        """What losses were measured against by the process before.
+
+        Raises:
+            StoreUnavailableError: the database does not answer.
+        """
+        with connect(self._database) as connection:
+            return read_baselines(connection, self.account_label)
+
+    def store_baselines(self, baselines: Baselines | None) -> None:
+        """Have the baselines written if they have changed: whoever evaluates hands them over each time."""
+        if baselines is None or baselines == self._baselines:
+            return
+        self._baselines = baselines
+        self.keeper.later("baselines", lambda connection: save_baselines(connection, self.account_label, baselines))
+
     def _changed(self, before: TradingState, after: TradingState, cause: Cause) -> None:
         del cause
-        self._incidents_known = False
-        if after.state == ACTIVE and before.state != ACTIVE:
-            self.resolved_at = self.clock.now()
         if before.state == ACTIVE:
             self._cancels = CancelReport(0, 0)
         if after.state == HALTED and before.state != HALTED:
             self.halting = self.cancel_all.demand()
-
-    def _count_incidents(self, connection: sa.Connection) -> None:
-        """Counted again after the state has changed, not at every look."""
-        if self.keeper.has_unwritten or self._incidents_known:
-            return
-        self._incidents_known = True
-        self.incidents_total = count_incidents(connection, self.account_label)
 
     def _cancelled(self, report: CancelReport) -> None:
         so_far = self._cancels

@@ -48,11 +48,13 @@ class Supervisor:
         self,
         failed_often: FailedOften,
         *,
+        restarted: Callable[[str], None] = lambda _: None,
         monotonic: Monotonic = time.monotonic,
         first_pause: float = _FIRST_PAUSE,
         longest_pause: float = _LONGEST_PAUSE,
     ) -> None:
         self._failed_often = failed_often
+        self._restarted = restarted
         self._monotonic = monotonic
         self._first_pause = first_pause
         self._longest_pause = longest_pause
@@ -116,6 +118,7 @@ class Supervisor:
             part.stop.wait(pause)
             pause = min(pause * 2, self._longest_pause)
             part.restarts += 1
+            self._restarted(part.name)
         part.state = "stopped"
 
     def _count(self, part: _Part) -> None:

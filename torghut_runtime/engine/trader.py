@@ -185,6 +185,7 @@ class Trader:
                 self._volumes.add(bar)
             self._count_held(bars)
         self.driver.forget(symbol, timeframe)
+        self._market.forget(symbol, timeframe)
         self.driver.warm_up((bar, self.seconds_to_close(bar)) for bar in bars)
         self._prices[symbol] = self._market.price(bars[-1], self._clock.now(), waits=self._waits(bars[-1]))
         self.portfolio.mark(symbol, as_decimal(bars[-1].close))

@@ -8,7 +8,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -18,12 +18,13 @@ from torghut_runtime.broker.protocol import BrokerError
 from torghut_runtime.canonical import utc_text
 from torghut_runtime.clock import NANOSECONDS
 from torghut_runtime.engine.core import Outside, TradingCore
+from torghut_runtime.engine.evaluation import Evaluation
 from torghut_runtime.engine.heartbeat import Heartbeat
 from torghut_runtime.engine.inbox import Inbox
 from torghut_runtime.engine.leadership import Leadership
 from torghut_runtime.engine.live_catalog import LiveCatalog
-from torghut_runtime.engine.loss_baselines import LossBaselines
 from torghut_runtime.engine.market_system import MarketSystem
+from torghut_runtime.engine.progress import Progress
 from torghut_runtime.engine.reconciler import BrokerAnswers, Reconciler
 from torghut_runtime.engine.simulated_time import FollowingClock
 from torghut_runtime.engine.stop_system import StopSystem
@@ -63,19 +64,6 @@ class NotReadyError(Exception):
     """Something that trading needs is not there yet; the text is the reason's code."""
 
 
-@dataclass
-class Progress:
-    """How far the engine is, and what it saw last; written by the trading thread only."""
-
-    phase: str = "starting"
-    waiting: tuple[str, ...] = ("starting",)
-    """Why it does not trade; empty while it could."""
-    last_run_at: datetime | None = None
-    last_reconcile_at: datetime | None = None
-    last_error: dict[str, Any] | None = None
-    discrepancies: list[Discrepancy] = field(default_factory=list[Discrepancy])
-
-
 @dataclass(frozen=True)
 class Surroundings:
     """The parts that the loop works with; they outlive its terms."""
@@ -89,7 +77,7 @@ class Surroundings:
     reconciler: Reconciler
     inbox: Inbox[Item]
     stops: StopSystem
-    losses: LossBaselines
+    evaluation: Evaluation
     publish: Callable[["TradingLoop"], None]
 
 
@@ -99,15 +87,13 @@ class TradingLoop:
     def __init__(self, parts: Surroundings) -> None:
         self.progress = Progress()
         self.core: TradingCore | None = None
-        self.on_evaluation: list[Callable[[Trader], None]] = []
-        """Called beside every evaluation of the emergency stop."""
+        self.evaluation = parts.evaluation
         self.wind_down_seconds = _WIND_DOWN_SECONDS
         self._parts = parts
         self._settings = parts.outside.settings
         self._label = parts.outside.settings.mode.account_label
         self._clock = parts.outside.clock
         self._stance = parts.outside.stance
-        self._triggers: tuple[str, ...] = ()
         self._seen = 0
         self._batches_taken = self._bars_taken = 0
         self._warm_after: int | None = None
@@ -151,10 +137,6 @@ class TradingLoop:
             "orders_queued": 0 if self.core is None or self.core.trader is None else self.core.trader.dispatcher.queued,
         }
 
-    def command(self, call: Command) -> bool:
-        """Have something done in this thread; from any thread. False once the engine ends."""
-        return self._parts.inbox.put("commands", call)
-
     # A term -----------------------------------------------------------------------------------------------------------
 
     def _term(self, beat: Heartbeat, stop: threading.Event) -> None:
@@ -184,13 +166,14 @@ class TradingLoop:
         self._at("comparing")
         self._found(core.compare())
         strategies = parts.catalog.current.running(core.holders())
-        trader = core.take_up(strategies, parts.market.begin(strategies), self._refusals, parts.stops.blocks)
-        self._triggers = ()
-        trader.continuity = lambda: self._triggers
-        parts.stops.serve(trader.dispatcher)
-        trader.emergency_stop.armed = parts.stops.is_armed
-        parts.losses.begin(trader.account)
-        trader.evaluates_bars = False
+        trader = core.take_up(
+            strategies,
+            parts.market.begin(strategies),
+            self._refusals,
+            parts.stops.blocks,
+            parts.stops.stored_baselines(),
+        )
+        self.evaluation.begin(trader)
         self._at("warming_up")
         self._warm_after = None
         parts.market.want(strategies, core.cursors.now)
@@ -329,10 +312,7 @@ class TradingLoop:
             trader.on_time()
         if now_ns >= self._evaluate_ns:
             self._evaluate_ns = now_ns + mode.poll_ms * NANOSECONDS // 1_000
-            self._triggers = self._parts.market.evaluate().triggers
-            trader.watch()
-            for evaluate in self.on_evaluation:
-                evaluate(trader)
+            self.evaluation.evaluate(trader, self.progress)
         if now_ns >= self._reconcile_ns or self._reconcile_wanted.is_set():
             self._ask_broker()
 
@@ -378,11 +358,11 @@ class TradingLoop:
             found = [each for each in found if each.kind != POSITION]
             self._found(found, partly=True)
             return
-        if not answers.is_settled:
-            self._reconcile_wanted.set()
-        else:
+        if answers.is_settled:
             core.trader.account.transferred(transfers_of(answers.transfers()))
             core.value(answers.account(), answers.held)
+        else:
+            self._reconcile_wanted.set()
         self._found(found)
 
     def _found(self, found: list[Discrepancy], *, partly: bool = False) -> None:

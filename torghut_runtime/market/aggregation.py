@@ -78,8 +78,9 @@ class Aggregator:
 
     def settle(self, moment: datetime) -> list[Bar]:
         """The bars that end at or before ``moment``, by end and length; nothing more will come for them."""
-        ended = [name for name in self._timeframes if name in self._growing]
-        ended = [name for name in ended if self._growing[name].span.closes_at <= moment]
+        ended = [name for name, growing in self._growing.items() if growing.span.closes_at <= moment]
+        if not ended:
+            return []
         bars = [_bar(self.symbol, name, self._growing.pop(name)) for name in ended]
         return sorted(bars, key=bar_order)
 

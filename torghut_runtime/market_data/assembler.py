@@ -71,9 +71,18 @@ class _Series:
     failures: int = 0
     ask_again_at: datetime | None = None
 
+    _expected: tuple[datetime, Span] | None = None
+
     @property
     def hours(self) -> SessionHours:
         return self.aggregator.hours
+
+    def expected(self) -> Span:
+        """The next session minute; remembered, because it is asked for at every tick."""
+        known = self._expected
+        if known is None or known[0] != self.done:
+            known = self._expected = (self.done, self.hours.minute_after(self.done))
+        return known[1]
 
 
 class Assembler:
@@ -131,8 +140,12 @@ class Assembler:
             self.counts.late += late
             self._take(series, replace(minute, mark=LATE) if late else minute)
             series.heard.append(minute.opens_at)
-            series.repeats = len(series.heard) - len(set(series.heard))
-            series.seen = minute.opens_at if series.seen is None else max(series.seen, minute.opens_at)
+            if series.seen is None or minute.opens_at > series.seen:
+                series.seen = minute.opens_at
+            else:
+                series.repeats = 1
+            if series.repeats:
+                series.repeats = len(series.heard) - len(set(series.heard))
             if not series.failures:
                 series.ask_again_at = None  # whether something is missing is known better now
         return self._drained(touched.values(), now)
@@ -217,7 +230,7 @@ class Assembler:
         for series in self._series.values():
             if series.asked is not None or (series.ask_again_at is not None and now < series.ask_again_at):
                 continue
-            expected = series.hours.minute_after(series.done)
+            expected = series.expected()
             if series.waiting:
                 end = min(series.waiting)
             elif expected.closes_at + ASK_AFTER <= now:
@@ -256,7 +269,9 @@ class Assembler:
         bars: list[Bar] = []
         while True:
             first = min(series.waiting, default=None)
-            expected = series.hours.minute_after(series.done)
+            if first is None and series.settled <= series.done:
+                break
+            expected = series.expected()
             if first is not None and first < expected.closes_at:
                 self._hand_on(series, series.waiting.pop(first), bars)
             elif expected.closes_at <= series.settled:
@@ -294,7 +309,7 @@ def _with_longer(series: _Series, minute: Minute, span: Span) -> list[Bar]:
     bars = series.aggregator.add(minute, span)
     if series.wants_minutes:
         bars.append(minute_bar(minute, span))
-    return sorted(bars, key=bar_order)
+    return sorted(bars, key=bar_order) if len(bars) > 1 else bars
 
 
 def _closed(bars: list[Bar]) -> ClosedBars:

@@ -20,7 +20,7 @@ class ClosedBars:
     """
 
     bars: tuple[Bar, ...]
-    kind: Kind
+    kind: Kind = "live"
 
     @property
     def closed_at(self) -> datetime:

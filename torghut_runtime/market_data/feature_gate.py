@@ -102,10 +102,9 @@ class FeatureGate:
         if not math.isnan(bar.staleness_ms):
             self._ages.append(bar.staleness_ms)
 
-    def forget(self, symbol: str) -> None:
-        """Begin anew with a symbol, before it is warmed up again."""
-        for key in [each for each in self._series if each[0] == symbol]:
-            del self._series[key]
+    def forget(self, symbol: str, timeframe: str) -> None:
+        """Begin anew with a symbol and timeframe, before their history is fed again."""
+        self._series.pop((symbol, timeframe), None)
 
     def reasons(self, symbol: str, timeframe: str, now: datetime, repeats: int = 0) -> tuple[str, ...]:
         """Why the symbol may not be entered; empty when it may. A symbol without a bar is stale.

@@ -120,6 +120,7 @@ class MarketFeed:
         cursors: Mapping[Key, datetime] | None = None,
         longest_pause: float = 30.0,
         board: Board | None = None,
+        hear_time: Callable[[datetime], None] = lambda _: None,
     ) -> None:
         """Prepare; nothing is connected yet.
 
@@ -131,6 +132,7 @@ class MarketFeed:
             cursors: start of the last processed bar, see :mod:`torghut_runtime.storage.trade_cursor`.
             longest_pause: seconds between attempts to connect, at most.
             board: where quotes, trades and halts are noted; one of its own where none is given.
+            hear_time: told the times of what the source sends: for a clock that follows a simulator.
         """
         self.board = board or Board()
         self.heartbeat = time.monotonic()
@@ -138,6 +140,7 @@ class MarketFeed:
         self._subscriptions = subscriptions
         self._clock = clock
         self._emit = emit
+        self._hear_time = hear_time
         self._cursors = dict(cursors or {})
         self._lookback = timedelta(minutes=settings.data.lookback_minutes)
         self._assembler = Assembler(lookback=self._lookback, annotate=self._annotated)
@@ -302,6 +305,8 @@ class MarketFeed:
     def _tell_time(self, moment: datetime) -> None:
         """The source is at least so far; nobody's clock is a minute ahead of ours without being wrong."""
         known = self._source_time
+        if known is None or moment > known:
+            self._hear_time(moment)
         if (known is None or moment > known) and moment <= self._clock.now() + MINUTE:
             self._source_time = moment
 

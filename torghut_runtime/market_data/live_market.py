@@ -128,3 +128,8 @@ class LiveMarket:
         """Mean daily shares of the last 20 sessions."""
         volume = self.daily_volumes.get(symbol)
         return None if volume is None else as_decimal(volume)
+
+    def forget(self, symbol: str, timeframe: str) -> None:
+        """The quality of a symbol is judged anew; its price may be in other units now."""
+        self._gate.forget(symbol, timeframe)
+        self._closes.pop(symbol, None)

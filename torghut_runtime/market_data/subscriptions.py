@@ -39,20 +39,28 @@ class Subscriptions:
         )
 
 
+def subscriptions_to(history_bars: Mapping[tuple[str, str], int]) -> Subscriptions:
+    """Subscriptions to symbols and timeframes, each with its bars of history."""
+    timeframes: dict[str, set[str]] = {}
+    for symbol, timeframe in history_bars:
+        timeframes.setdefault(symbol, set()).add(timeframe)
+    return Subscriptions(
+        {symbol: frozenset(wanted) for symbol, wanted in sorted(timeframes.items())}, dict(history_bars)
+    )
+
+
 def subscriptions_of(strategies: Sequence[BoundStrategy], universe: Collection[str]) -> Subscriptions:
     """What strategies want: their own symbols, or the universe where they name none.
 
     A symbol outside the universe is subscribed to as well: a position in it must be able to leave. Timeframes that the
     stream cannot give (:data:`LIVE_TIMEFRAMES`) are left out.
     """
-    timeframes: dict[str, set[str]] = {}
     history: dict[tuple[str, str], int] = {}
     for strategy in strategies:
         entry = strategy.entry
         if entry.base_timeframe not in LIVE_TIMEFRAMES:
             continue
         for symbol in universe if entry.universe_symbols is None else entry.universe_symbols:
-            timeframes.setdefault(symbol, set()).add(entry.base_timeframe)
             key = (symbol, entry.base_timeframe)
             history[key] = max(history.get(key, 0), strategy.warmup_bars + FEATURE_HISTORY_BARS)
-    return Subscriptions({symbol: frozenset(wanted) for symbol, wanted in sorted(timeframes.items())}, history)
+    return subscriptions_to(history)

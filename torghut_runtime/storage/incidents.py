@@ -66,12 +66,6 @@ def close_incidents(connection: sa.Connection, account_label: str, *, actor: str
     return sorted(connection.execute(statement.returning(incidents.c.id)).scalars())
 
 
-def count_incidents(connection: sa.Connection, account_label: str) -> int:
-    """How many incidents an account has had, closed ones too."""
-    of_account = incidents.c.detail[ACCOUNT].astext == account_label
-    return connection.execute(sa.select(sa.func.count()).where(of_account)).scalar_one()
-
-
 def _open_of(account_label: str) -> sa.Update:
     return sa.update(incidents).where(
         incidents.c.closed_at.is_(None), incidents.c.detail[ACCOUNT].astext == account_label

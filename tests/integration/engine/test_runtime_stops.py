@@ -22,12 +22,12 @@ from torghut_runtime.engine.account_guard import AccountGuard
 from torghut_runtime.engine.account_view import AccountView
 from torghut_runtime.engine.control_records import ControlInputs, ControlRecorder, ReconcileOutcome, findings
 from torghut_runtime.engine.flag_source import KILL_SWITCH
-from torghut_runtime.engine.loss_baselines import LossBaselines
 from torghut_runtime.engine.stance import Stance
 from torghut_runtime.engine.stops import Vitals
 from torghut_runtime.orders.firewall import BlockedError
 from torghut_runtime.orders.portfolio import Portfolio
 from torghut_runtime.orders.tracker import OrderTracker
+from torghut_runtime.risk.baselines import transfers_of
 from torghut_runtime.risk.limits import Gate, Limits
 from torghut_runtime.risk.trading_state import TradingState, latch_of
 from torghut_runtime.storage.controls import newest_controls
@@ -218,34 +218,32 @@ def transferred(simulator: RunningSimulator, cash: str) -> None:
 def test_deposits_and_withdrawals_shift_the_baselines_and_are_no_result(
     world: StopWorld, simulator: RunningSimulator
 ) -> None:
-    account, losses = view(), LossBaselines(world.engine, world.stops.keeper, "paper", world.reader)
-    losses.begin(account)
+    account = view()
     account.begin(MONDAY)
-    assert account.transferred(losses.transfers()) == 0
+    assert account.transferred(transfers_of(world.reader.transfers())) == 0
     transferred(simulator, "150000")
-    assert account.transferred(losses.transfers()) == 50_000
+    assert account.transferred(transfers_of(world.reader.transfers())) == 50_000
     account.portfolio.cash += 50_000
     assert (account.portfolio.equity, account.opening_equity, account.high_water_mark) == (150_000,) * 3
     transferred(simulator, "90000")
-    assert account.transferred(losses.transfers()) == -60_000
+    assert account.transferred(transfers_of(world.reader.transfers())) == -60_000
     account.portfolio.cash -= 60_000
-    assert account.transferred(losses.transfers()) == 0
+    assert account.transferred(transfers_of(world.reader.transfers())) == 0
     assert (account.portfolio.equity, account.opening_equity, account.high_water_mark) == (90_000,) * 3
 
 
 def test_baselines_survive_a_restart_and_what_was_transferred_meanwhile(
     world: StopWorld, simulator: RunningSimulator
 ) -> None:
-    account, losses = view(), LossBaselines(world.engine, world.stops.keeper, "paper", world.reader)
-    losses.begin(account)
+    account = view()
     account.begin(MONDAY)
     account.portfolio.cash -= 3_000
     account.value()
-    losses.keep(account)
+    world.stops.store_baselines(account.baselines)
     assert world.stops.keeper.written("baselines", 30)
     transferred(simulator, "110000")
     again = view(Decimal(107_000))
-    LossBaselines(world.engine, world.stops.keeper, "paper", world.reader).begin(again)
+    again.restore(world.stops.stored_baselines(), transfers_of(world.reader.transfers()))
     again.begin(MONDAY)
     assert (again.opening_equity, again.high_water_mark) == (110_000, 110_000)
     again.begin(TUESDAY)

@@ -61,6 +61,14 @@ def test_a_step_back_in_time() -> None:
     assert reasons(judge) == ("non_monotonic_progression",)
 
 
+def test_history_that_is_fed_anew_is_no_step_back() -> None:
+    judge = filled()
+    judge.forget("AAPL", "1Min")
+    for number in range(120):
+        judge.note(bar(number), ROW)
+    assert reasons(judge) == ()
+
+
 def test_a_row_or_bar_that_is_none() -> None:
     judge = filled()
     judge.note(replace(bar(120), close=math.nan), ROW)

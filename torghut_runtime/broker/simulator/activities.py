@@ -39,6 +39,11 @@ class Activities:
             },
         )
 
+    def forget(self) -> None:
+        """Drop what was listed; new activities are numbered as if nothing had been before them."""
+        self._documents.clear()
+        self._times.clear()
+
     def add_transfer(self, ns: int, amount: Decimal) -> None:
         """Cash that came (CSD) or went (CSW)."""
         self._add(
