@@ -44,7 +44,13 @@ def _status(decision_id: object, seq: int, state: IntentState) -> Any:
     known = sa.case((order_intents.c.state.in_(_OURS), "submitted"), else_=order_intents.c.state)
     before = (
         sa.select(sa.func.coalesce(executions.c.status, known))
-        .select_from(order_intents.outerjoin(executions, executions.c.intent_id == order_intents.c.id))
+        .select_from(
+            order_intents.outerjoin(
+                executions,
+                (executions.c.client_order_id == order_intents.c.client_order_id)
+                & (executions.c.alpaca_account_label == order_intents.c.alpaca_account_label),
+            )
+        )
         .where(
             order_intents.c.trade_decision_id == decision_id,
             order_intents.c.intent_seq < seq,
