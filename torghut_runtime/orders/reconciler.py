@@ -40,6 +40,8 @@ ZERO: Final = Decimal(0)
 OVERLAP: Final = timedelta(minutes=5)
 """So much of the time before the last pass is asked for again."""
 SPLITS_BACK: Final = timedelta(days=30)
+SPLITS_AHEAD: Final = timedelta(days=5)
+"""Splits are known before the session that begins with them: its first bar is judged by them."""
 _NEW_YORK: Final = ZoneInfo("America/New_York")
 _EARLY_RANK: Final = 20
 _RUNNING: Final = 2
@@ -161,7 +163,7 @@ def _splits(announcements: Announcements | None, symbols: Iterable[str], asked: 
     if announcements is None:
         return None
     try:
-        return announcements.splits(symbols, asked.today - SPLITS_BACK, asked.today)
+        return announcements.splits(symbols, asked.today - SPLITS_BACK, asked.today + SPLITS_AHEAD)
     except BrokerError:
         return None
 
