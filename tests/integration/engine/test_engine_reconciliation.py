@@ -54,7 +54,7 @@ def passed(engine: Engine) -> None:
 
 
 def running(engine: Engine) -> Any:
-    return engine._running
+    return vars(engine)["_running"]
 
 
 def item(engine: Engine, symbol: str) -> dict[str, Any]:
