@@ -204,6 +204,8 @@ class TradingCore:
             market=market,
         )
         self._take_over(trader)
+        for each in self.frozen.all():
+            trader.dispatcher.freeze(each.symbol)
         self.trader = trader
         return trader
 

@@ -87,6 +87,8 @@ class Asked:
     """What there is to ask, and when it was: orders since a time, and what we believe to be open and held."""
 
     at: datetime
+    began: float
+    """By ``time.perf_counter``."""
     after: str | None
     open_orders: tuple[str, ...]
     quantities: Mapping[str, Decimal]
@@ -257,6 +259,7 @@ class Reconciler:
         quantities = {slot[1]: self._portfolio.symbol_qty(slot[1]) for slot, _ in self._portfolio.positions()}
         return Asked(
             now,
+            time.perf_counter(),
             None if self._since is None else utc_text(self._since - OVERLAP),
             tuple(order.order_id for order in self._tracker.open_orders()),
             quantities,
@@ -272,7 +275,6 @@ class Reconciler:
             is_quiet: nothing was heard of orders while the broker was asked; else nothing is concluded about positions.
             is_settled: no money came or went meanwhile; else its cash is not taken over.
         """
-        began = time.perf_counter()
         thawed = self._take_booked()
         fault = self._account(view.account)
         if fault is not None:
@@ -291,7 +293,7 @@ class Reconciler:
             self.frozen.splits = tuple(view.splits)
             self._splits_on = view.asked.today
         held, bad_positions = _positions(view.positions)
-        found = [*self._orders(view), *(self._compare(held) if is_quiet else ())]
+        found = [*self._orders(view), *(self._compare(held, all_read=not bad_positions) if is_quiet else ())]
         newly = self._keep_freezes()
         self._store.write(KINDS if is_quiet else OF_ORDERS, found)
         if changes := self._portfolio.take_changes():
@@ -300,7 +302,7 @@ class Reconciler:
         agree = is_quiet and is_settled and not differing and not bad_positions
         cash_change = self._take_cash(view.account) if agree or not self._cash_known else None
         self._since = view.asked.at
-        self._manager.metrics.reconcile_took(time.perf_counter() - began)
+        self._manager.metrics.reconcile_took(time.perf_counter() - view.asked.began)
         return PassResult(
             is_whole=is_quiet,
             is_clean=not bad_positions and all(symbol in self.frozen for symbol in differing if symbol is not None),
@@ -352,9 +354,10 @@ class Reconciler:
 
     # Positions --------------------------------------------------------------------------------------------------------
 
-    def _compare(self, held: Mapping[str, Held]) -> Iterable[Discrepancy]:
+    def _compare(self, held: Mapping[str, Held], *, all_read: bool) -> Iterable[Discrepancy]:
         ours = {slot[1]: self._portfolio.symbol_qty(slot[1]) for slot, _ in self._portfolio.positions()}
-        for symbol in sorted({*ours, *held}):
+        for symbol in sorted({*ours, *held} if all_read else held):
+            # With a row that cannot be read, what is missing may be in it.
             we, (they, average, price) = ours.get(symbol, ZERO), held.get(symbol, (ZERO, None, None))
             if we == they:
                 self._running.pop(symbol, None)

@@ -18,8 +18,10 @@ from torghut_runtime.broker.simulator.tape import Tape
 from torghut_runtime.cli import cli
 from torghut_runtime.engine.engine import Engine
 from torghut_runtime.engine.surface import OperationRefusedError
+from torghut_runtime.orders.frozen_symbols import FrozenSymbol
 from torghut_runtime.orders.portfolio import Position
 from torghut_runtime.storage.database import connect, create_engine, transaction
+from torghut_runtime.storage.position_adjustments import store_freeze
 from torghut_runtime.storage.position_snapshots import save_positions
 
 __all__ = ["desk", "desks"]
@@ -187,7 +189,29 @@ def test_a_mismatch_that_was_booked_while_no_process_ran_is_over_at_the_next_sta
     assert held(following) == desk.held() == {"AAPL": Decimal(30), "MSFT": Decimal(10)}
 
 
-def test_a_foreign_order_is_exposure_and_its_fill_a_mismatch(desk: Desk) -> None:
+def test_what_is_open_in_a_symbol_that_stands_frozen_is_cancelled_at_the_start(desks: Start) -> None:
+    desk = desks(minute_tape({"AAPL": [100, 101, 102, 103]}))
+    desk.write(entry(enter_at=1, until=9))
+    engine = desk.ready(desk.engine(EXECUTION_PREFER_LIMIT="true"))
+    desk.step(engine)
+    until(lambda: [order["status"] for order in desk.orders()] == ["new"])
+
+    def fail() -> None:
+        raise ValueError("in the trading thread")
+
+    with connect(create_engine(desk.dsn)) as connection, transaction(connection):
+        store_freeze(connection, "paper", FrozenSymbol("AAPL", "position_mismatch", {}, {}))
+    assert engine.in_trading_thread(fail)
+    until(lambda: [order["status"] for order in desk.orders()] == ["canceled"])
+    desk.ready(engine)
+    assert item(engine, "AAPL")["frozen"]
+    minute(desk, engine, 1)
+    reasons_told = desk.rows("SELECT decision_json->'risk_reasons' AS told FROM trade_decisions ORDER BY bar_ts")
+    assert "symbol_frozen" in reasons_told[-1].told
+    assert len(desk.orders()) == 1
+
+
+def test_a_foreign_order_counts_as_exposure(desk: Desk) -> None:
     desk.write(entry(enter_at=90))
     engine = desk.ready(desk.engine())
     order = {"symbol": "AAPL", "qty": "5", "side": "buy", "type": "limit", "limit_price": "10", "time_in_force": "day"}

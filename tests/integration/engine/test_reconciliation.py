@@ -88,6 +88,8 @@ def test_one_bad_row_does_not_end_a_pass(path: OrderPath, simulator: RunningSimu
     result = path.reconciler.take(bad)
     assert (result.bad_rows, result.found) == (4, ())
     assert path.portfolio.symbol_qty("AAPL") == 10
+    ours = replace(view, positions=[{"symbol": "AAPL", "qty": "NaN"}])
+    assert [path.reconciler.take(ours).mismatched for _ in range(4)] == [()] * 4
     assert path.compare().is_clean
 
 
