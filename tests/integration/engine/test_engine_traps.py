@@ -2,10 +2,12 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
 import requests
+import sqlalchemy as sa
 from alpaca_streams import until
 from engine_world import minute_tape, settings_of
 from feed_settings import feed_settings
@@ -18,6 +20,7 @@ from torghut_runtime.engine.engine import Engine, EngineOptions
 from torghut_runtime.engine.flag_source import KILL_SWITCH, Switch
 from torghut_runtime.engine.heartbeat import Heartbeat
 from torghut_runtime.main import create_app
+from torghut_runtime.order_feed.session import ingest_engine
 
 __all__ = ["desk", "desks"]
 
@@ -71,7 +74,7 @@ def test_twenty_signals_of_one_bar_never_pass_a_cap_of_the_whole_equity(desks: S
     desk = flat(desks)
     control(desk.simulator, account={"cash": "10000"})
     desk.write(*(entry(f"s{number:02}", enter_at=1) for number in range(20)))
-    engine = desk.ready(desk.engine(PORTFOLIO_MAX_GROSS_EXPOSURE="10000", **MANY))
+    engine = desk.ready(desk.engine(None, PORTFOLIO_MAX_GROSS_EXPOSURE="10000", **MANY))
     advance(desk, engine)
     until(lambda: len(desk.rows("SELECT 1 FROM trade_decisions")) == 20)
     sent = sum(Decimal(order["qty"]) for order in desk.orders())
@@ -88,7 +91,7 @@ def test_above_the_gross_cap_an_exit_goes_out_in_full(desks: Start) -> None:
     desk.step(first, 3)
     first.stop()
     capped = {"PORTFOLIO_MAX_GROSS_EXPOSURE": "1000", "MAX_NOTIONAL_PER_TRADE": "1000", "MAX_DAILY_LOSS": "0"}
-    second = desk.ready(desk.engine(**capped))
+    second = desk.ready(desk.engine(None, **capped))
     assert held(second) == {"AAPL": Decimal(100)}
     desk.step(second, 3)
     assert [(order["side"], order["qty"]) for order in desk.orders()] == [("buy", "100"), ("sell", "100")]
@@ -259,9 +262,8 @@ def test_a_clock_an_hour_apart_from_the_brokers_blocks_entries_and_lets_exits_go
     engine = desk.ready(desk.engine())
     desk.step(engine, 3)
     control(desk.simulator, clock_skew_ms=3_600_000)
-    parts = engine._running
-    assert parts is not None
-    until(lambda: not parts.market.calendar.agrees)
+    inside: Any = engine
+    until(lambda: not inside._running.market.calendar.agrees)
     desk.step(engine, 3)
     assert [(order["side"], order["status"]) for order in desk.orders()] == [("buy", "filled"), ("sell", "filled")]
     (refused,) = reasons(desk)
@@ -322,3 +324,44 @@ def test_an_order_whose_answer_was_lost_is_one_order_and_one_execution(desks: St
     assert len(desk.orders()) == 1
     assert [row.status for row in desk.rows("SELECT status FROM executions")] == ["filled"]
     assert [row.state for row in desk.rows("SELECT state FROM order_intents")] == ["filled"]
+
+
+# The order feed beside it ---------------------------------------------------------------------------------------------
+
+
+def test_without_servers_of_the_order_feed_events_are_in_the_tables(desks: Start) -> None:
+    desk = desks(minute_tape({"AAPL": FLAT}), order_feed_enabled=True)
+    desk.write(entry(enter_at=1))
+    engine = desk.engine()
+    until(lambda: engine.unready_reasons == ("order_feed_bootstrap_servers_missing",))
+    desk.step(engine, 3)
+    assert held(engine) == {"AAPL": Decimal(10)}
+    until(lambda: desk.rows("SELECT 1 FROM execution_order_events WHERE source = 'stream'") != [])
+    assert [row.status for row in desk.rows("SELECT status FROM executions")] == ["filled"]
+
+
+@pytest.mark.full
+def test_a_driver_that_freezes_in_its_transaction_holds_no_cancel_and_loses_no_order(
+    desks: Start, tmp_path: Path
+) -> None:
+    nobody = "127.0.0.1:9"
+    feed = {"order_feed_bootstrap_servers": nobody, "forwarder_outbox_dir": tmp_path / "outbox"}
+    desk = desks(minute_tape({"AAPL": FLAT}), order_feed_enabled=True, account_label="paper", **feed)
+    desk.write(entry(enter_at=1, until=20, pyramid=True))
+    engine = desk.ready(desk.engine())
+    with ingest_engine(desk.dsn).connect() as frozen:
+        frozen.execute(sa.text("SELECT * FROM event_seq_head FOR UPDATE"))
+        requests.post(f"{desk.simulator.url}/sim/step", json={"events": 1}, timeout=60).raise_for_status()
+        until(lambda: len(desk.orders()) == 1)
+        told = engine.operations.halt("ada", "the feed hangs")
+        assert (told.state_after, told.durable) == ("HALTED", True)
+        until(lambda: [order["status"] for order in desk.orders()] == ["canceled"])
+        desk.ready(engine)
+        frozen.invalidate()
+    engine.operations.resume("ada", "it goes on", ["operator_halt"])
+    desk.step(engine, 3)
+    keys = [order["client_order_id"] for order in desk.orders()]
+    stored = {row.client_order_id: row.state for row in desk.rows("SELECT client_order_id, state FROM order_intents")}
+    assert len(keys) > 1
+    assert stored.keys() == set(keys)
+    assert stored[keys[0]] == "canceled"
