@@ -356,8 +356,10 @@ def test_a_driver_that_freezes_in_its_transaction_holds_no_cancel_and_loses_no_o
         told = engine.operations.halt("ada", "the feed hangs")
         assert (told.state_after, told.durable) == ("HALTED", True)
         until(lambda: [order["status"] for order in desk.orders()] == ["canceled"])
+        until(lambda: engine.status()["last_error"] is not None)
         desk.ready(engine)
         frozen.invalidate()
+    assert codes(engine) == ["operator_halt"]
     engine.operations.resume("ada", "it goes on", ["operator_halt"])
     desk.step(engine, 3)
     keys = [order["client_order_id"] for order in desk.orders()]
