@@ -205,6 +205,7 @@ def assembled(host: Host, clock: Clock) -> Parts:
         ("probe", probe.run),
     ):
         supervisor.add(name, body)
+    stops.cancel_all.took = metrics.all_cancelled
     watchdog = Watchdog(
         host.heartbeats,
         (host.cancel_everything, host.store_stall),

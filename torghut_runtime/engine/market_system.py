@@ -14,6 +14,7 @@ from typing import Any, Final
 from torghut_runtime.broker.protocol import BrokerError
 from torghut_runtime.clock import Clock
 from torghut_runtime.engine.heartbeat import Heartbeat
+from torghut_runtime.engine.metric_totals import MetricTotals
 from torghut_runtime.engine.metrics import TradingMetrics
 from torghut_runtime.engine.simulated_time import FollowingClock
 from torghut_runtime.market.features import FEATURES
@@ -70,6 +71,7 @@ class MarketSystem:
         self._clock = clock
         self._emit = emit
         self._metrics = metrics
+        self._totals = MetricTotals(metrics)
         self._longest_pause = longest_pause
         self._assets = AssetBook(reader)
         self._continuity = SignalContinuity(settings.data, settings.stops)
@@ -146,6 +148,10 @@ class MarketSystem:
         self._metrics.symbol_staleness(seen.staleness_seconds)
         view = self.universe.view
         self._metrics.universe(view.status, len(view.symbols))
+        quality = self._gate.counts()
+        self._metrics.feature_quality(quality.null_rate, quality.staleness_ms_p95 or 0.0, quality.duplicate_ratio)
+        self._totals.features(quality.rows, quality.schema_mismatches, quality.rejections)
+        self._totals.backfilled(seen.counts.backfilled)
         return found
 
     # Shown ------------------------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
+from datetime import datetime
 from decimal import Decimal
 from typing import Any, Final
 
@@ -11,6 +12,7 @@ from torghut_runtime.engine.core import TradingCore
 from torghut_runtime.engine.live_catalog import LiveCatalog
 from torghut_runtime.engine.progress import Progress
 from torghut_runtime.engine.stance import Stance
+from torghut_runtime.market.calendar import TradingCalendar
 from torghut_runtime.orders.portfolio import Position, Slot
 from torghut_runtime.risk.limits import Limits, drawdown
 from torghut_runtime.risk.trading_state import KILL_SWITCH, OPERATOR_HALT, OPERATOR_REDUCE, KillSwitch, TradingState
@@ -128,6 +130,18 @@ def rollback_of(state: TradingState) -> dict[str, Any]:
         "emergency_stop_resolved_at": None,
         "emergency_stop_recovery_streak": state.healthy,
         "incidents_total": None,
+    }
+
+
+def calendar_document(moment: datetime, *, agrees: bool) -> dict[str, Any]:
+    """Whether the exchange is open by the engine's clock, when it opens next, whether the broker's clock agrees."""
+    calendar = TradingCalendar()
+    session = calendar.next_session(moment)
+    return {
+        "now": moment,
+        "open": calendar.session_at(moment) is not None,
+        "next_open": None if session is None else calendar.session_open(session),
+        "agrees": agrees,
     }
 
 
