@@ -23,10 +23,38 @@ from torghut_runtime.orders.model import Decision, Intent, OrderTerms
 from torghut_runtime.storage.database import transaction
 from torghut_runtime.storage.decision_inputs import insert_step
 from torghut_runtime.storage.lease import Lease, check_token
-from torghut_runtime.storage.order_tables import execution_order_events, order_intents, trade_decisions
+from torghut_runtime.storage.order_tables import execution_order_events, executions, order_intents, trade_decisions
 
+_ENDS: Final = ("rejected", "expired", "canceled")
+"""States of an intent that ends without having become an order, or with its end."""
 _OURS: Final = ("initialised", "submitting", "unknown")
 """States in which no event of the broker speaks for an intent yet."""
+
+
+def _status(decision_id: object, seq: int, state: IntentState) -> Any:
+    """Status of a decision when an intent of it has moved.
+
+    One that ends without an order (a new price for an order that was filled meanwhile) leaves the decision what the
+    intent before it has come to.
+    """
+    if state in ("submitting", "unknown"):
+        return "submitted"
+    if seq == 0 or state not in _ENDS:
+        return state
+    known = sa.case((order_intents.c.state.in_(_OURS), "submitted"), else_=order_intents.c.state)
+    before = (
+        sa.select(sa.func.coalesce(executions.c.status, known))
+        .select_from(order_intents.outerjoin(executions, executions.c.intent_id == order_intents.c.id))
+        .where(
+            order_intents.c.trade_decision_id == decision_id,
+            order_intents.c.intent_seq < seq,
+            order_intents.c.state.not_in(_ENDS),
+        )
+        .order_by(order_intents.c.intent_seq.desc())
+        .limit(1)
+        .scalar_subquery()
+    )
+    return sa.func.coalesce(before, state)
 
 
 class PostgresJournal:
@@ -83,11 +111,10 @@ class PostgresJournal:
                 .returning(order_intents.c.trade_decision_id)
             ).first()
             if moved is not None and moved.trade_decision_id is not None:
-                status = "submitted" if state in ("submitting", "unknown") else state
                 connection.execute(
                     sa.update(trade_decisions)
                     .where(trade_decisions.c.id == moved.trade_decision_id)
-                    .values(status=status, updated_at=sa.func.now())
+                    .values(status=_status(moved.trade_decision_id, intent.seq, state), updated_at=sa.func.now())
                 )
 
     def record(self, events: Sequence[bytes], source: Source) -> None:

@@ -1,20 +1,15 @@
 """What the demo trades: the catalog it writes, and the engine over a tape, told from the tables of its database."""
 
-from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
-from typing import Any, cast
 
 import pytest
 from simulated_days import MINUTE
 
-from torghut_assets.demo_trading import throwaway_database, trade, write_catalog
-from torghut_assets.lane import LaneRequest, LaneResult, run_lane
-from torghut_assets.shipped_files import SAMPLE_BARS, shipped
+from torghut_assets.demo_trading import throwaway_database, trade
 from torghut_runtime.broker.simulator.tape import synthetic_tape
 from torghut_runtime.clock import nanoseconds_of
 from torghut_runtime.market.calendar import TradingCalendar
-from torghut_runtime.strategies.catalog import load_catalog
 
 FIRST = date(2013, 3, 1)
 SECOND = date(2013, 3, 4)
