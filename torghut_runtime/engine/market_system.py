@@ -117,6 +117,7 @@ class MarketSystem:
         """The term is over."""
         self._wanted = None
         self._changed.set()
+        self._ask_facts.set()
 
     @property
     def connected(self) -> bool:
