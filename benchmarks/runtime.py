@@ -366,7 +366,8 @@ def bare_commits(dsn: str, most: int) -> list[float]:
         for table in tables:
             connection.execute(f"CREATE TABLE again_{table} (LIKE {table} INCLUDING ALL)".encode())
         rows = connection.execute(
-            """SELECT d::text, i::text, s::text FROM order_intents i JOIN trade_decisions d ON d.id = i.trade_decision_id
+            """SELECT d::text, i::text, s::text FROM order_intents i
+            JOIN trade_decisions d ON d.id = i.trade_decision_id
             JOIN decision_inputs s ON (s.strategy_id, s.symbol, s.bar_ts) = (d.strategy_id, d.symbol, d.bar_ts)
             ORDER BY i.created_at DESC LIMIT %s""",
             [most],
@@ -441,9 +442,7 @@ def throughput(world: World, minutes: int, strategies: Sequence[BoundStrategy]) 
         for bar in bars:
             driver.push(bar, world.trader.seconds_to_close(bar), flat)
     began = time.perf_counter()
-    verdicts = [
-        driver.push(bar, world.trader.seconds_to_close(bar), flat) for _, bars in span for bar in bars
-    ]
+    verdicts = [driver.push(bar, world.trader.seconds_to_close(bar), flat) for _, bars in span for bar in bars]
     alone = time.perf_counter() - began
     kept = Kept()
     recorder = Recorder("again", kept, mode="paper", adapter="simulator")
