@@ -285,7 +285,8 @@ def core_of(
 
 
 def strategies_for(symbols: Sequence[str], trading: int) -> list[BoundStrategy]:
-    """One that always is on its way in or out in the first symbols, one that never acts in the others."""
+    """One that always is on its way in or out in some symbols, evenly spread, one that never acts in the others."""
+    busy = list(symbols[:: len(symbols) // trading])[:trading] if trading else []
     base = {"base_timeframe": "1Min"}
     quiet = {"buy_rsi_threshold": 0, "sell_rsi_threshold": 100}
     entries = [
@@ -294,7 +295,7 @@ def strategies_for(symbols: Sequence[str], trading: int) -> list[BoundStrategy]:
             "strategy_id": "busy",
             "strategy_type": "buy_and_hold",
             "params": {"exits": {"max_bars": 1}},
-            "universe_symbols": list(symbols[:trading]),
+            "universe_symbols": busy,
             "max_notional_per_trade": 1_000.0,
         },
         {
@@ -302,7 +303,7 @@ def strategies_for(symbols: Sequence[str], trading: int) -> list[BoundStrategy]:
             "strategy_id": "quiet",
             "strategy_type": "legacy_macd_rsi",
             "params": quiet,
-            "universe_symbols": list(symbols[trading:]),
+            "universe_symbols": sorted(set(symbols) - set(busy)),
         },
     ]
     return [resolve(StrategyEntry.model_validate(each), None) for each in entries if each["universe_symbols"]]
@@ -377,7 +378,7 @@ def bare_commits(dsn: str, most: int) -> list[float]:
             began = time.perf_counter()
             with connection.transaction(), connection.pipeline():
                 for table, text in zip(tables, row, strict=True):
-                    insert = f"INSERT INTO again_{table} SELECT (%s::again_{table}).*"
+                    insert = f"INSERT INTO again_{table} OVERRIDING SYSTEM VALUE SELECT (%s::again_{table}).*"
                     connection.execute(insert.encode(), [text], prepare=True)
             seconds.append(time.perf_counter() - began)
     return seconds
