@@ -95,8 +95,8 @@ class NotedJournal(PostgresJournal):
 class Waits:
     """How long each request that got no certain answer stayed unknown; a resend is a request of its own.
 
-    Time counts from the missing answer, after a restart from the restart. Requests whose look-ups after the last planned
-    one got no answer either are kept apart: a broker that says nothing can be waited for without end.
+    Time counts from the missing answer, after a restart from the restart. Requests whose last planned look-up got no
+    answer either are kept apart: a broker that says nothing can be waited for without end.
     """
 
     clock: SimulatedClock
@@ -115,8 +115,8 @@ class Waits:
 
     def look(self, manager: OrderManager) -> None:
         """Take what the look-ups have come to."""
-        for intent in manager.unknown:
-            self._since.setdefault(intent.client_order_id, self.clock.now_ns())
+        for each in manager.unknown:
+            self._since.setdefault(each.client_order_id, self.clock.now_ns())
         self._late.update(manager.unresolved)
         for key in [key for key in self._since if not manager.is_unknown(key)]:
             self._end(key)

@@ -38,6 +38,15 @@ class FakeBroker:
             raise failure
         return self.orders[payload["client_order_id"]]
 
+    def replace(self, order_id: str, changes: Mapping[str, str]) -> dict[str, Any]:
+        self.calls.append(f"replace {order_id}")
+        failure = self.failures.pop(0) if self.failures else None
+        if failure is not None:
+            raise failure
+        (old,) = [order for order in self.orders.values() if order["id"] == order_id]
+        self.accept({**old, **changes})
+        return self.orders[changes["client_order_id"]]
+
     def accept(self, payload: Mapping[str, str]) -> None:
         key = payload["client_order_id"]
         stamp = "2026-01-05T14:31:00Z"
@@ -165,6 +174,107 @@ def test_an_order_that_is_found_late_within_the_time_is_adopted() -> None:
     assert world.manager.unknown == ()
     assert world.manager.tracker.order_of(order.client_order_id) is not None
     assert world.reserved == 1_000
+
+
+def test_at_the_last_look_up_an_order_is_found_or_given_up_and_not_before() -> None:
+    found, lost = World(), World()
+    order = intent()
+    for world in (found, lost):
+        world.broker.failures = [UncertainError("time-out")]
+        world.place(order)
+        world.wait_until(14.999)
+        assert [each.client_order_id for each in world.manager.unknown] == [order.client_order_id]
+        assert world.manager.unresolved == ()
+    found.broker.accept(order.terms.payload(order.client_order_id))
+    for world in (found, lost):
+        world.wait_until(15.0)
+        assert world.manager.unknown == ()
+    assert found.manager.tracker.order_of(order.client_order_id) is not None
+    assert (found.written[0], found.reserved) == ("unknown", 1_000)
+    assert lost.written == ("rejected", "submit_not_received")
+    assert lost.reserved == 0
+
+
+def looked_up_at(world: World) -> list[float]:
+    """Let time pass until no order is unknown; seconds at which something was due."""
+    asked: list[float] = []
+    while (due := world.manager.next_look_up_ns) is not None:
+        asked.append(due / NANOSECONDS - 1)
+        world.wait_until(asked[-1])
+    return asked
+
+
+def test_each_request_of_an_order_has_the_look_ups_of_its_own() -> None:
+    world = World(max_retries=1)
+    world.broker.failures = [UncertainError("a"), UncertainError("b")]
+    world.place()
+    later = LOOK_UPS[1:]
+    assert looked_up_at(world) == [*later, *(15.0 + seconds for seconds in later)]
+    assert world.broker.calls.count("submit") == 2
+    assert world.broker.calls.count("look up") == 2 * len(LOOK_UPS)
+    assert world.written == ("rejected", "submit_not_received")
+
+
+def adopted(sent_at: float, order: Intent, now: float = 0.0, **world: Any) -> World:
+    """A process that finds at ``now`` an order whose request left at ``sent_at``."""
+    made = World(**world)
+    made.manager.commit(decision(order), order)
+    made.clock.advance_to(NANOSECONDS + int(now * NANOSECONDS))
+    made.manager.adopt_unknown(order, NANOSECONDS + int(sent_at * NANOSECONDS))
+    return made
+
+
+@pytest.mark.parametrize(
+    ("sent_at", "now", "asked"),
+    [
+        (0.0, 4.0, [4.0, 5.0, 10.0, 15.0]),
+        (0.0, 14.9, [14.9, 15.0]),
+        (0.0, 15.0, [15.0]),
+        (0.0, 900.0, [900.0]),
+        (31.0, 0.0, list(LOOK_UPS)),
+    ],
+    ids=["sent before", "nearly over", "over", "long ago", "by a clock that was set back"],
+)
+def test_what_an_earlier_process_sent_is_looked_up_at_once_and_for_what_is_left(
+    sent_at: float, now: float, asked: list[float]
+) -> None:
+    world = adopted(sent_at, intent(), now)
+    assert looked_up_at(world) == pytest.approx(asked)
+    assert world.broker.calls == ["look up"] * len(asked)
+    assert world.written == ("rejected", "submit_not_received")
+
+
+def test_a_broker_that_is_silent_after_a_restart_leaves_an_old_request_unresolved_at_once() -> None:
+    for sent_at, unresolved in ((0.001, ()), (0.0, (intent().client_order_id,))):
+        world = adopted(sent_at, intent(), now=15.0)
+        world.broker.silent = True
+        world.manager.resolve()
+        assert world.manager.unresolved == unresolved
+        assert (world.written[0], world.reserved) == ("initialised", 1_000)
+
+
+def test_a_replacement_that_was_not_received_is_a_replacement_again() -> None:
+    world = World(max_retries=1)
+    first = intent(order_type="limit", limit_price=Decimal(100))
+    second = intent(1, order_type="limit", limit_price=Decimal(101))
+    world.place(first)
+    world.broker.failures = [UncertainError("time-out")]
+    assert world.manager.replace(decision(second), "order-0", second).kind == "unknown"
+    looked_up_at(world)
+    asked = [call for call in world.broker.calls if call != "look up"]
+    assert asked == ["submit", "replace order-0", "replace order-0"]
+    assert world.manager.tracker.order_of(second.client_order_id) is not None
+
+
+@pytest.mark.parametrize(
+    ("order", "sent"),
+    [(intent(), 1), (intent(1), 0), (intent(1, side="sell", is_exit=True), 1)],
+    ids=["an entry", "an entry after another", "an exit after another"],
+)
+def test_after_a_restart_only_what_cannot_have_been_a_replacement_is_sent_again(order: Intent, sent: int) -> None:
+    world = adopted(0.0, order, max_retries=1)
+    looked_up_at(world)
+    assert world.broker.calls.count("submit") == sent
 
 
 def test_an_allowed_retry_uses_the_same_key() -> None:
