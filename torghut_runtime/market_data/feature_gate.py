@@ -6,7 +6,7 @@ back in time. Only the age is measured against the clock.
 """
 
 import math
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -90,8 +90,9 @@ class FeatureGate:
         malformed = row.shape != (len(FEATURES),) or not _is_bar(bar)
         missing: tuple[str, ...] = ()
         if not malformed:
-            warm = [name for name in required if series.seen >= FEATURE_WARMUP_BARS.get(name, 0)]
-            missing = tuple(name for name in warm if np.isnan(row[_FEATURE_AT[name]]))
+            # a NaN is the only value that differs from itself
+            absent = [name for name in required if (value := row[_FEATURE_AT[name]]) != value]
+            missing = tuple([name for name in absent if series.seen >= FEATURE_WARMUP_BARS.get(name, 0)])
         backward = series.newest is not None and bar.event_ts < series.newest
         repeated = bar.event_ts == series.newest
         series.rows.append(_Row(missing, malformed, backward, repeated))
@@ -132,12 +133,13 @@ class FeatureGate:
         """For metrics."""
         rows = [row for series in self._series.values() for row in series.rows]
         total = max(len(rows), 1)
+        missing = Counter(name for row in rows for name in row.missing)
         ratios = [_duplicate_ratio(series) for series in self._series.values()]
         return GateCounts(
             self._rows,
             self._schema_mismatches,
             self._rejections,
-            {name: sum(name in row.missing for row in rows) / total for name in fields},
+            {name: missing[name] / total for name in fields},
             float(np.quantile(np.array(self._ages), 0.95)) if self._ages else None,
             max(ratios, default=0.0),
         )

@@ -335,6 +335,16 @@ def test_failures_are_counted_in_a_row() -> None:
     assert counts == [1, 2, 0]
 
 
+def test_a_new_price_that_is_refused_is_no_failure_of_the_broker() -> None:
+    world = World()
+    world.place(intent(order_type="limit", limit_price=Decimal(10)))
+    world.broker.failures = [RejectedError(422, 42210000, "order is already filled")]
+    again = intent(1, order_type="limit", limit_price=Decimal(11))
+    outcome = world.manager.replace(decision(again), "order-0", again)
+    assert (outcome.kind, outcome.reason) == ("rejected", "alpaca_order_rejected")
+    assert world.manager.failures_in_a_row == 0
+
+
 def test_too_many_requests_refuse_with_the_reason_of_the_rate() -> None:
     world = World()
     world.broker.failures = [RateLimitedError(3.0)]
