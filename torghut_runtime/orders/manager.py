@@ -52,13 +52,21 @@ ENDS: Final = ("cancelled", "withdrawn", "reconciled")
 """Labelled points of a cancel (asked for), of an intent taken back, of the broker's word (kept, not yet taken)."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Request:
+    """What asks the broker for an order, or for a new price of one."""
+
+    send: Callable[[], Document]
+    replaces: bool = False
+
+
 @dataclass(slots=True)
 class _Unknown:
     """An intent whose request left without a certain answer."""
 
     intent: Intent
     sent_ns: int
-    request: Callable[[], Document] | None
+    request: _Request | None
     """The same request again; None where it is not known any more what it asked for."""
     due_ns: int
     resends: int = 0
@@ -115,7 +123,7 @@ class OrderManager:
         """
         if not self.commit(decision, intent):
             return Outcome("known")
-        return self._send(intent, lambda: self._submit(intent, flatten))
+        return self._send(intent, _Request(lambda: self._submit(intent, flatten)))
 
     def commit(self, decision: Decision, intent: Intent) -> bool:
         """Write an intent down and hold back what it may need, without sending it; False when its key is known."""
@@ -130,7 +138,7 @@ class OrderManager:
 
     def send(self, intent: Intent) -> Outcome:
         """Send an intent that is committed."""
-        return self._send(intent, lambda: self._submit(intent, None))
+        return self._send(intent, _Request(lambda: self._submit(intent, None)))
 
     def replace(self, decision: Decision, old_order_id: str, intent: Intent) -> Outcome:
         """Commit an intent with a limit, then have it replace what is left of an open order."""
@@ -138,24 +146,24 @@ class OrderManager:
             return Outcome("known")
         payload = intent.terms.payload(intent.client_order_id)
         changes = {name: payload[name] for name in ("limit_price", "client_order_id")}
-        return self._send(intent, lambda: self._firewall.replace(old_order_id, changes), replaces=True)
+        return self._send(intent, _Request(lambda: self._firewall.replace(old_order_id, changes), replaces=True))
 
     def _submit(self, intent: Intent, flatten: Flatten | None) -> Document:
         payload = intent.terms.payload(intent.client_order_id)
         return self._firewall.submit(payload, is_exit=intent.is_exit, flatten=flatten)
 
-    def _send(self, intent: Intent, request: Callable[[], Document], *, replaces: bool = False) -> Outcome:
+    def _send(self, intent: Intent, request: _Request) -> Outcome:
         with about(**fields_of(intent)):
-            return self._ask(intent, request, replaces=replaces)
+            return self._ask(intent, request)
 
-    def _ask(self, intent: Intent, request: Callable[[], Document], *, replaces: bool) -> Outcome:
+    def _ask(self, intent: Intent, request: _Request) -> Outcome:
         sent_at = self._clock.now()
         self._journal.move(intent, "submitting", sent_at=sent_at)
         self._reached("submitting")
         self.metrics.order_leaves()
         left = time.perf_counter()
         try:
-            document = request()
+            document = request.send()
         except BlockedError as error:
             return self.refuse(intent, error.reasons[0])
         except RateLimitedError as error:
@@ -163,7 +171,7 @@ class OrderManager:
             return replace(self.refuse(intent, RATE), retry_after=error.retry_after)
         except RejectedError as error:
             self._answered(left, "rejected")
-            return self._rejected(intent, request, error, replaces=replaces)
+            return self._rejected(intent, request, error)
         except UncertainError as error:
             self.metrics.submitted()
             self.metrics.broker_error("uncertain")
@@ -185,15 +193,13 @@ class OrderManager:
         if error is not None:
             self.metrics.broker_error(error)
 
-    def _rejected(
-        self, intent: Intent, request: Callable[[], Document], error: RejectedError, *, replaces: bool
-    ) -> Outcome:
+    def _rejected(self, intent: Intent, request: _Request, error: RejectedError) -> Outcome:
         """A definite no; to a new price it is no failure of the broker's: the order may have been filled meanwhile."""
         if error.is_duplicate_key:
             self._mark_unknown(intent, request, error.message)
             self.resolve()
             return self._outcome(intent)
-        if not replaces:
+        if not request.replaces:
             self.failures_in_a_row += 1
         existing = "" if error.existing_order_id is None else f" (order {error.existing_order_id})"
         return self.refuse(intent, REJECTED, f"{error.code or error.status}: {error.message}{existing}")
@@ -273,7 +279,7 @@ class OrderManager:
         """
         self.tracker.expect(intent)
         now = self._clock.now_ns()
-        request = None if intent.seq > 0 and not intent.is_exit else lambda: self._submit(intent, None)
+        request = None if intent.seq > 0 and not intent.is_exit else _Request(lambda: self._submit(intent, None))
         self._unknown[intent.client_order_id] = _Unknown(intent, min(sent_ns, now), request, due_ns=now)
 
     def take(self, document: Document) -> None:
@@ -312,7 +318,7 @@ class OrderManager:
             return [] if len(values) == 1 else [kept for value in values for kept in self._kept([value])]
         return values
 
-    def _mark_unknown(self, intent: Intent, request: Callable[[], Document], reason: str) -> None:
+    def _mark_unknown(self, intent: Intent, request: _Request, reason: str) -> None:
         self._journal.move(intent, "unknown", reason=reason[:128])
         now = self._clock.now_ns()
         self._unknown[intent.client_order_id] = _Unknown(intent, now, request, due_ns=now)

@@ -148,9 +148,7 @@ def test_two_requests_that_never_arrive_are_unknown_for_fifteen_seconds_each(
     assert at_broker(simulator) == {}
 
 
-def test_time_in_which_the_broker_answers_no_look_up_is_told_apart(
-    path: OrderPath, simulator: RunningSimulator
-) -> None:
+def test_time_in_which_no_look_up_is_answered_is_told_apart(path: OrderPath, simulator: RunningSimulator) -> None:
     control(simulator, http_errors=[{**NOT_TAKEN, "count": 1}, {**NOT_FOUND_OUT, "count": 8}])
     path.act(0, "entry")
     waits = path.waits
