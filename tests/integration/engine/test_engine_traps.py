@@ -179,6 +179,26 @@ def test_whatever_hangs_has_its_orders_cancelled_and_the_process_ends(desk: Desk
     assert [(row.state, [each["code"] for each in row.reasons]) for row in stored] == [("HALTED", ["loop_stalled"])]
 
 
+@pytest.mark.parametrize(("code", "state"), [("trading_flag_off", "ACTIVE"), ("flags_stale", "REDUCING")])
+def test_without_the_permission_of_flags_exits_go_out_alone_until_it_is_back(
+    desks: Start, code: str, state: str
+) -> None:
+    desk = flat(desks)
+    desk.write(entry("alpha", enter_at=1, exit_at=4), entry("beta", enter_at=4, until=20))
+    flags = Flags(settings_of(**TRADES))
+    engine = desk.ready(desk.engine(EngineOptions(registry=REGISTRY, flags=flags)))
+    desk.step(engine, 3)
+    flags.degraded = (code,)
+    desk.step(engine, 2)
+    until(lambda: engine.status()["trading_state"]["state"] == state)
+    assert [(order["side"], order["status"]) for order in desk.orders()] == [("buy", "filled"), ("sell", "filled")]
+    assert [code in each for _, each in reasons(desk)] == [True, True]
+    flags.degraded = ()
+    desk.step(engine, 6)
+    assert engine.status()["trading_state"]["state"] == "ACTIVE"
+    assert held(engine) == {"AAPL": Decimal(10)}
+
+
 # Two processes, and what is down --------------------------------------------------------------------------------------
 
 
