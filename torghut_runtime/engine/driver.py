@@ -80,6 +80,7 @@ class StrategyDriver:
         self._columns = [
             np.array([_FEATURE_AT[name] for name in each.feature_columns], dtype=np.int64) for each in self.strategies
         ]
+        self._symbols = [_symbols_of(each) for each in self.strategies]
         self._steps = [as_argument(each.step, STEP_SIGNATURE) for each in self.strategies]
         self._judge = entry_point(decide)
         self._stream = FeatureStream()
@@ -186,7 +187,8 @@ class StrategyDriver:
             entry = strategy.entry
             if entry.base_timeframe != bar.timeframe:
                 continue
-            if not _has_symbol(strategy, bar.symbol):
+            symbols = self._symbols[index]
+            if symbols is not None and bar.symbol not in symbols:
                 continue
             features = row[self._columns[index]]
             if not np.isnan(features[: strategy.required_count]).any():
@@ -225,6 +227,12 @@ def _is_same(one: BoundStrategy, other: BoundStrategy) -> bool:
         and one.params == other.params
         and one.entry.base_timeframe == other.entry.base_timeframe
     )
+
+
+def _symbols_of(strategy: BoundStrategy) -> frozenset[str] | None:
+    """The symbols that a strategy is asked about; None: all."""
+    listed = strategy.entry.universe_symbols
+    return None if listed is None else frozenset(listed)
 
 
 def _has_symbol(strategy: BoundStrategy, symbol: str) -> bool:

@@ -80,6 +80,7 @@ class MarketSystem:
         self._wanted: Subscriptions | None = None
         self._cursors: Callable[[], Cursors] = dict[tuple[str, str], datetime]
         self._changed = threading.Event()
+        self._anew: set[str] = set()
         self._ask_facts = threading.Event()
         self._feed: MarketFeed | None = None
         self._known: Subscriptions | None = None
@@ -106,6 +107,11 @@ class MarketSystem:
             self._wanted = wanted
             self._changed.set()
             self._ask_facts.set()
+
+    def renew(self, symbol: str) -> None:
+        """Have the history of a symbol emitted again: it is told in other units now."""
+        self._anew.add(symbol)
+        self._changed.set()
 
     def want_nothing(self) -> None:
         """The term is over."""
@@ -206,7 +212,8 @@ class MarketSystem:
                     changed = self._wanted
                     if changed is None:
                         break
-                    feed.subscribe(changed)
+                    anew = [self._anew.pop() for _ in range(len(self._anew))]
+                    feed.subscribe(changed, anew=anew)
                 if not feed.is_alive:
                     raise RuntimeError("the feed of market data ended")
                 if time.monotonic() - feed.heartbeat < _FULL_SECONDS:

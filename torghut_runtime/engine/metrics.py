@@ -165,6 +165,8 @@ class TradingMetrics:
         self._intents = self._counter("strategy_intents", "Its verdicts that were no hold.", "strategy_id")
         self._errors = self._counter("strategy_errors", "Its outputs that could not be used.", "strategy_id")
         self._latency = self._gauge("strategy_latency_ms", "Duration of its last step.", "strategy_id")
+        self._shown_steps: dict[str, tuple[Counter, Gauge]] = {}
+        """What is counted at every bar, looked up once per strategy."""
         self._isolated = self._counter(
             "strategy_runtime_isolated_failures", "Failures of one strategy that left the others running."
         )
@@ -173,8 +175,11 @@ class TradingMetrics:
 
     def stepped(self, strategy_id: str, seconds: float, *, acted: bool, failed: bool) -> None:
         """A strategy was asked about a bar."""
-        self._steps.labels(strategy_id).inc()
-        self._latency.labels(strategy_id).set(seconds * _MS)
+        shown = self._shown_steps.get(strategy_id)
+        if shown is None:
+            shown = self._shown_steps[strategy_id] = self._steps.labels(strategy_id), self._latency.labels(strategy_id)
+        shown[0].inc()
+        shown[1].set(seconds * _MS)
         if failed:
             self._errors.labels(strategy_id).inc()
             self._isolated.inc()
@@ -184,6 +189,7 @@ class TradingMetrics:
     def strategies_are(self, strategy_ids: Iterable[str]) -> None:
         """The catalog has these now: families of a strategy begin at 0; one that is gone is no longer shown."""
         kept = set(strategy_ids)
+        self._shown_steps.clear()
         for family in (self._steps, self._intents, self._errors, self._latency):
             shown = {sample.labels["strategy_id"] for metric in family.collect() for sample in metric.samples}
             for gone in shown - kept:

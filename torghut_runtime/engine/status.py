@@ -14,6 +14,7 @@ from torghut_runtime.engine.progress import Progress
 from torghut_runtime.engine.stance import Stance
 from torghut_runtime.market.calendar import TradingCalendar
 from torghut_runtime.orders.portfolio import Position, Slot
+from torghut_runtime.orders.reconcile import OF_POSITIONS
 from torghut_runtime.risk.limits import Limits, drawdown
 from torghut_runtime.risk.trading_state import KILL_SWITCH, OPERATOR_HALT, OPERATOR_REDUCE, KillSwitch, TradingState
 from torghut_runtime.trading_settings import TradingSettings
@@ -196,8 +197,10 @@ def positions_of(core: TradingCore | None, progress: Progress) -> dict[str, Any]
     equity = portfolio.equity
     exposed = sum((abs(qty * price) for qty, price in _held(core)), _ZERO)
     net = sum((qty * price for qty, price in _held(core)), _ZERO)
-    broker = {each.symbol: each.broker.get("qty") for each in progress.discrepancies if each.symbol is not None}
-    symbols = sorted({slot[1] for slot, _ in portfolio.positions()} | set(broker))
+    differing = [each for each in progress.discrepancies if each.kind in OF_POSITIONS]
+    broker = {each.symbol: each.broker.get("qty") for each in differing if each.symbol is not None}
+    frozen = {each.symbol for each in core.frozen.all()}
+    symbols = sorted({slot[1] for slot, _ in portfolio.positions()} | set(broker) | frozen)
     return canonical_value(
         {
             "account": {
@@ -240,7 +243,7 @@ def _item(core: TradingCore, symbol: str, broker_qty: str | None) -> dict[str, A
         "reserved_qty": reserved,
         "broker_qty": theirs,
         "discrepancy_qty": theirs - qty,
-        "frozen": False,
+        "frozen": symbol in core.frozen,
         "by_strategy": [_part(slot, each) for slot, each in held],
     }
 

@@ -90,8 +90,9 @@ class FeatureGate:
         malformed = row.shape != (len(FEATURES),) or not _is_bar(bar)
         missing: tuple[str, ...] = ()
         if not malformed:
-            warm = [name for name in required if series.seen >= FEATURE_WARMUP_BARS.get(name, 0)]
-            missing = tuple(name for name in warm if np.isnan(row[_FEATURE_AT[name]]))
+            # a NaN is the only value that differs from itself
+            absent = [name for name in required if (value := row[_FEATURE_AT[name]]) != value]
+            missing = tuple([name for name in absent if series.seen >= FEATURE_WARMUP_BARS.get(name, 0)])
         backward = series.newest is not None and bar.event_ts < series.newest
         repeated = bar.event_ts == series.newest
         series.rows.append(_Row(missing, malformed, backward, repeated))

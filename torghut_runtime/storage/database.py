@@ -89,14 +89,32 @@ def lock_for_transaction(connection: sa.Connection, key: int) -> None:
     connection.execute(sa.select(sa.func.pg_advisory_xact_lock(sa.cast(key, sa.BigInteger))))
 
 
+@contextmanager
+def driver_errors(url: sa.URL) -> Generator[None]:
+    """Errors of statements that go to the driver directly become what SQLAlchemy's become."""
+    try:
+        yield
+    except psycopg.Error as error:
+        told = _as_told(error, url)
+        if told is None:
+            raise
+        raise told from None
+
+
 def _translate(context: ExceptionContext) -> None:
-    error = context.original_exception
+    engine = context.engine
+    told = _as_told(context.original_exception, None if engine is None else engine.url)
+    if told is not None:
+        raise told from None
+
+
+def _as_told(error: BaseException, url: sa.URL | None) -> StoreUnavailableError | None:
+    """The error that a user can do something about; None for one that only a defect can cause."""
     hint = next((text for kind, text in _HINTS.items() if isinstance(error, kind)), None)
     if hint is None and not isinstance(error, _TOLD):
-        return
-    engine = context.engine
-    told = _told(error, None if engine is None else engine.url)
-    raise StoreUnavailableError(f"{told}; {hint}" if hint else told) from None
+        return None
+    told = _told(error, url)
+    return StoreUnavailableError(f"{told}; {hint}" if hint else told)
 
 
 def _told(error: BaseException, url: sa.URL | None) -> str:

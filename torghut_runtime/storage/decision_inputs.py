@@ -10,7 +10,6 @@ from datetime import date, datetime
 from typing import Any, Final, cast
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import insert
 
 from torghut_runtime.canonical import canonical_value
 from torghut_runtime.order_feed.ingest import cursor_of
@@ -41,34 +40,41 @@ _TAKE_BATCH: Final = (
 # Writing --------------------------------------------------------------------------------------------------------------
 
 
-def insert_step(connection: sa.Connection, step: StepRecord) -> None:
-    """Write one record in the caller's transaction."""
+INSERT_STEP: Final = (
+    f"INSERT INTO decision_inputs ({_LISTED})"  # noqa: S608 - the names are ours
+    f" VALUES ({', '.join(f'%({name})s' for name in _COLUMNS)})"
+    " ON CONFLICT ON CONSTRAINT uq_decision_inputs_step DO NOTHING RETURNING id"
+)
+"""Writes one record, with :func:`step_values`."""
+
+
+def step_values(step: StepRecord) -> dict[str, Any]:
+    """The values of one record for the driver."""
     code = step.strategy
-    statement = insert(decision_inputs).values(
-        account_label=step.account_label,
-        strategy_id=code.strategy_id,
-        strategy_type=code.strategy_type,
-        strategy_version=code.version,
-        params=dict(code.params),
-        params_sha256=code.params_sha256,
-        symbol=step.symbol,
-        timeframe=step.timeframe,
-        bar_ts=step.bar_ts,
-        features=list(step.features),
-        feature_sha256=feature_digest(code.feature_names, step.features),
-        position=list(step.position),
-        memory=list(step.memory),
-        seconds_to_close=step.seconds_to_close,
-        code=step.code,
-        output=list(step.output),
-        account=canonical_value(step.account),
-        price_snapshot=canonical_value(step.price),
-        provenance=_provenance(step),
-        commit=code.commit,
-        trace_id=step.trace_id,
-        decided_at=step.decided_at,
-    )
-    connection.execute(statement.on_conflict_do_nothing(constraint="uq_decision_inputs_step"))
+    return {
+        "account_label": step.account_label,
+        "strategy_id": code.strategy_id,
+        "strategy_type": code.strategy_type,
+        "strategy_version": code.version,
+        "params": _json(dict(code.params)),
+        "params_sha256": code.params_sha256,
+        "symbol": step.symbol,
+        "timeframe": step.timeframe,
+        "bar_ts": step.bar_ts,
+        "features": _array(step.features),
+        "feature_sha256": feature_digest(code.feature_names, step.features),
+        "position": _array(step.position),
+        "memory": _array(step.memory),
+        "seconds_to_close": step.seconds_to_close,
+        "code": step.code,
+        "output": _array(step.output),
+        "account": _json(canonical_value(step.account)),
+        "price_snapshot": _json(canonical_value(step.price)),
+        "provenance": _json(_provenance(step)),
+        "commit": code.commit,
+        "trace_id": step.trace_id,
+        "decided_at": step.decided_at,
+    }
 
 
 def copy_steps(connection: sa.Connection, steps: Iterable[StepRecord]) -> None:

@@ -15,6 +15,8 @@ from torghut_runtime.storage.database import transaction
 from torghut_runtime.storage.runtime_tables import runtime_lease
 
 TTL: Final = timedelta(seconds=10)
+HELD_LEASE: Final = "SELECT fencing_token FROM runtime_lease WHERE name = %(name)s FOR SHARE"
+"""What :func:`check_token` asks, for who sends it together with other statements."""
 
 
 class LeaseLostError(Exception):

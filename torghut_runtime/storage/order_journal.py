@@ -1,18 +1,22 @@
 """The durable journal: decisions and intents in PostgreSQL, each call one small transaction under the lease's token.
 
+The statements of a call go to the server together, then it is committed: two round trips.
+
 It writes ``trade_decisions`` and ``order_intents``; executions and fills are written by the order feed's ingest
 transaction alone, to which the broker's events go from here. What an earlier process left is read back here too.
 """
 
-from collections.abc import Generator, Sequence
+import json
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from decimal import Decimal
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import psycopg
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 
 from torghut_runtime.errors import StoreUnavailableError
 from torghut_runtime.order_feed.event import Source
@@ -20,41 +24,54 @@ from torghut_runtime.order_feed.ingest import ingest_values
 from torghut_runtime.order_feed.session import ingest_engine
 from torghut_runtime.orders.journal import DecisionStatus, IntentState, RefusedContentError, StoredIntent
 from torghut_runtime.orders.model import Decision, Intent, OrderTerms
-from torghut_runtime.storage.database import transaction
-from torghut_runtime.storage.decision_inputs import insert_step
-from torghut_runtime.storage.lease import Lease, check_token
-from torghut_runtime.storage.order_tables import execution_order_events, executions, order_intents, trade_decisions
+from torghut_runtime.storage.database import driver_errors, transaction
+from torghut_runtime.storage.decision_inputs import INSERT_STEP, step_values
+from torghut_runtime.storage.lease import HELD_LEASE, Lease, LeaseLostError
+from torghut_runtime.storage.order_tables import execution_order_events, order_intents, trade_decisions
 
 _ENDS: Final = ("rejected", "expired", "canceled")
 """States of an intent that ends without having become an order, or with its end."""
 _OURS: Final = ("initialised", "submitting", "unknown")
 """States in which no event of the broker speaks for an intent yet."""
 
+_Statement = tuple[str, Mapping[str, Any]]
 
-def _status(decision_id: object, seq: int, state: IntentState) -> Any:
-    """Status of a decision when an intent of it has moved.
 
-    One that ends without an order (a new price for an order that was filled meanwhile) leaves the decision what the
-    intent before it has come to.
-    """
-    if state in ("submitting", "unknown"):
-        return "submitted"
-    if seq == 0 or state not in _ENDS:
-        return state
-    known = sa.case((order_intents.c.state.in_(_OURS), "submitted"), else_=order_intents.c.state)
-    before = (
-        sa.select(sa.func.coalesce(executions.c.status, known))
-        .select_from(order_intents.outerjoin(executions, executions.c.intent_id == order_intents.c.id))
-        .where(
-            order_intents.c.trade_decision_id == decision_id,
-            order_intents.c.intent_seq < seq,
-            order_intents.c.state.not_in(_ENDS),
-        )
-        .order_by(order_intents.c.intent_seq.desc())
-        .limit(1)
-        .scalar_subquery()
-    )
-    return sa.func.coalesce(before, state)
+def _insertion(table: sa.Table, columns: Sequence[str]) -> str:
+    """SQL that inserts one row, unless it is there, and tells the id of a new one."""
+    statement = insert(table).on_conflict_do_nothing().returning(table.c.id)
+    return str(statement.compile(dialect=PGDialect_psycopg(), column_keys=columns))
+
+
+_INSERT_DECISION: Final = _insertion(
+    trade_decisions,
+    ("id", "decision_hash", "strategy_id", "alpaca_account_label", "symbol", "timeframe", "bar_ts", "decided_at",
+     "status", "decision_json", "rationale", "trace_id"),
+)  # fmt: skip
+_INSERT_INTENT: Final = _insertion(
+    order_intents,
+    ("id", "trade_decision_id", "intent_seq", "alpaca_account_label", "client_order_id", "strategy_id", "adapter",
+     "symbol", "side", "order_type", "time_in_force", "qty", "limit_price", "extended_hours", "arrival_price",
+     "arrival_mid", "submit_payload", "is_exit", "worst_price"),
+)  # fmt: skip
+_MOVE: Final = """
+WITH moved AS (
+    UPDATE order_intents SET state = %(state)s, updated_at = now(),
+        reason = coalesce(%(reason)s, reason), sent_at = coalesce(%(sent_at)s, sent_at)
+    WHERE id = %(id)s AND state = ANY(%(ours)s)
+    RETURNING trade_decision_id
+)
+UPDATE trade_decisions d SET status = coalesce(
+    CASE WHEN %(seq)s > 0 AND %(state)s = ANY(%(ends)s) THEN (
+        SELECT coalesce(e.status, CASE WHEN o.state = ANY(%(ours)s) THEN 'submitted' ELSE o.state END)
+        FROM order_intents o LEFT JOIN executions e USING (client_order_id, alpaca_account_label)
+        WHERE o.trade_decision_id = d.id AND o.intent_seq < %(seq)s AND o.state <> ALL(%(ends)s)
+        ORDER BY o.intent_seq DESC LIMIT 1
+    ) END, %(status)s), updated_at = now()
+WHERE id IN (SELECT trade_decision_id FROM moved) RETURNING id
+"""
+"""One that ends without an order (a new price for an order that was filled meanwhile) leaves its decision what the
+intent before it has come to."""
 
 
 class PostgresJournal:
@@ -80,42 +97,31 @@ class PostgresJournal:
             StoreUnavailableError: the database does not answer; nothing was written.
             LeaseLostError: another process trades for this account; nothing was written.
         """
-        with self._transaction() as connection:
-            check_token(connection, self._lease)
-            if self._insert_decision(connection, decision, "planned") and decision.step is not None:
-                insert_step(connection, decision.step)
-            statement = insert(order_intents).values(**self._intent_row(decision, intent))
-            return _written(connection, statement.on_conflict_do_nothing().returning(order_intents.c.id))
+        statements = [_decision_statement(self._account, decision, "planned")]
+        if decision.step is not None:
+            statements.append((INSERT_STEP, step_values(decision.step)))
+        statements.append((_INSERT_INTENT, self._intent_row(decision, intent)))
+        return self._written(statements)[-1] is not None
 
     def note(self, decision: Decision, status: DecisionStatus) -> bool:
         """Write a decision that sends no order of its own; False when it is known. Raises as :meth:`commit`."""
-        with self._transaction() as connection:
-            check_token(connection, self._lease)
-            return self._insert_decision(connection, decision, status)
+        return self._written([_decision_statement(self._account, decision, status)])[0] is not None
 
     def move(
         self, intent: Intent, state: IntentState, *, reason: str | None = None, sent_at: datetime | None = None
     ) -> None:
         """Note what became of an intent, unless the broker's events speak for it already. Raises as :meth:`commit`."""
-        values: dict[str, Any] = {"state": state, "updated_at": sa.func.now()}
-        if reason is not None:
-            values["reason"] = reason[:128]
-        if sent_at is not None:
-            values["sent_at"] = sent_at
-        with self._transaction() as connection:
-            check_token(connection, self._lease)
-            moved = connection.execute(
-                sa.update(order_intents)
-                .where(order_intents.c.id == intent.id, order_intents.c.state.in_(_OURS))
-                .values(**values)
-                .returning(order_intents.c.trade_decision_id)
-            ).first()
-            if moved is not None and moved.trade_decision_id is not None:
-                connection.execute(
-                    sa.update(trade_decisions)
-                    .where(trade_decisions.c.id == moved.trade_decision_id)
-                    .values(status=_status(moved.trade_decision_id, intent.seq, state), updated_at=sa.func.now())
-                )
+        values = {
+            "id": intent.id,
+            "state": state,
+            "reason": None if reason is None else reason[:128],
+            "sent_at": sent_at,
+            "ours": list(_OURS),
+            "ends": list(_ENDS),
+            "seq": intent.seq,
+            "status": "submitted" if state in ("submitting", "unknown") else state,
+        }
+        self._written([(_MOVE, values)])
 
     def record(self, events: Sequence[bytes], source: Source) -> None:
         """Hand events to the order feed's ingest.
@@ -125,7 +131,7 @@ class PostgresJournal:
             RefusedContentError: it refuses one of them; nothing was written.
         """
         try:
-            with self._transaction() as connection:
+            with self._open() as connection:
                 ingest_values(connection, events, source, self._account)
         except (psycopg.DataError, psycopg.IntegrityError) as error:
             raise RefusedContentError(type(error).__name__) from error
@@ -137,34 +143,40 @@ class PostgresJournal:
 
     # Within -----------------------------------------------------------------------------------------------------------
 
+    def _written(self, statements: Sequence[_Statement]) -> list[tuple[Any, ...] | None]:
+        """Execute statements in one transaction while the lease is ours; the first row of each.
+
+        Raises:
+            StoreUnavailableError: the database does not answer; nothing was written.
+            LeaseLostError: another process trades for this account; nothing was written.
+        """
+        lease = self._lease
+        with self._transaction() as connection:
+            driver = cast("psycopg.Connection[Any]", connection.connection.driver_connection)
+            with driver.pipeline():
+                held = driver.execute(HELD_LEASE.encode(), {"name": lease.name})
+                cursors = [driver.execute(text.encode(), values) for text, values in statements]
+            if held.fetchone() != (lease.fencing_token,):
+                raise LeaseLostError(f"the lease of {lease.name} has a newer token than {lease.fencing_token}")
+            return [cursor.fetchone() for cursor in cursors]
+
     @contextmanager
     def _transaction(self) -> Generator[sa.Connection]:
-        if self._connection is None:
-            self._connection = self._engine.connect()
+        with self._open() as connection, transaction(connection):
+            yield connection
+
+    @contextmanager
+    def _open(self) -> Generator[sa.Connection]:
         try:
-            with transaction(self._connection):
+            if self._connection is None:
+                self._connection = self._engine.connect()
+            with driver_errors(self._engine.url):
                 yield self._connection
         except StoreUnavailableError:
-            self._connection.invalidate()
+            if self._connection is not None:
+                self._connection.invalidate()
             self.close()
             raise
-
-    def _insert_decision(self, connection: sa.Connection, decision: Decision, status: str) -> bool:
-        statement = insert(trade_decisions).values(
-            id=decision.id,
-            decision_hash=decision.decision_hash,
-            strategy_id=decision.strategy_id,
-            alpaca_account_label=self._account,
-            symbol=decision.symbol,
-            timeframe=decision.timeframe,
-            bar_ts=decision.bar_ts,
-            decided_at=decision.decided_at,
-            status=status,
-            decision_json=dict(decision.detail),
-            rationale=decision.rationale,
-            trace_id=decision.trace_id,
-        )
-        return _written(connection, statement.on_conflict_do_nothing().returning(trade_decisions.c.id))
 
     def _intent_row(self, decision: Decision, intent: Intent) -> dict[str, Any]:
         terms = intent.terms
@@ -185,14 +197,28 @@ class PostgresJournal:
             "extended_hours": False,
             "arrival_price": intent.arrival_price,
             "arrival_mid": intent.arrival_mid,
-            "submit_payload": terms.payload(intent.client_order_id),
+            "submit_payload": json.dumps(terms.payload(intent.client_order_id)),
             "is_exit": intent.is_exit,
             "worst_price": intent.worst_price,
         }
 
 
-def _written(connection: sa.Connection, statement: sa.Executable) -> bool:
-    return connection.execute(statement).first() is not None
+def _decision_statement(account: str, decision: Decision, status: str) -> _Statement:
+    values = {
+        "id": decision.id,
+        "decision_hash": decision.decision_hash,
+        "strategy_id": decision.strategy_id,
+        "alpaca_account_label": account,
+        "symbol": decision.symbol,
+        "timeframe": decision.timeframe,
+        "bar_ts": decision.bar_ts,
+        "decided_at": decision.decided_at,
+        "status": status,
+        "decision_json": json.dumps(dict(decision.detail)),
+        "rationale": decision.rationale,
+        "trace_id": decision.trace_id,
+    }
+    return _INSERT_DECISION, values
 
 
 def stored_intents(connection: sa.Connection, account_label: str) -> list[StoredIntent]:

@@ -25,10 +25,11 @@ from torghut_runtime.engine.parity import Parity, parity
 from torghut_runtime.engine.recording import Recorder
 from torghut_runtime.engine.replay import Replay, Replayed
 from torghut_runtime.engine.step_writer import CAPACITY, StepWriter
+from torghut_runtime.order_feed.ingest import cursor_of
 from torghut_runtime.orders.step_record import StepRecord
 from torghut_runtime.settings import embedded_dsn
 from torghut_runtime.storage.database import connect, transaction
-from torghut_runtime.storage.decision_inputs import copy_steps, delete_before, insert_step, recorded_rows
+from torghut_runtime.storage.decision_inputs import INSERT_STEP, copy_steps, delete_before, recorded_rows, step_values
 from torghut_runtime.storage.order_journal import PostgresJournal
 from torghut_runtime.strategies.catalog import StrategyEntry
 from torghut_runtime.strategies.contract import Strategy
@@ -160,7 +161,7 @@ def test_a_batch_and_a_single_row_are_stored_alike(engine: sa.Engine) -> None:
         "seconds_to_close": float("nan"), "price": {"source": 'tab\t, "quote", back\\slash', "as_of": BAR},
     }  # fmt: skip
     with connect(engine) as connection:
-        insert_step(connection, step_record("single", **odd))
+        cursor_of(connection).execute(INSERT_STEP.encode(), step_values(step_record("single", **odd)))
         copy_steps(connection, [step_record("batched", **odd)])
         rows = connection.execute(sa.text("SELECT * FROM decision_inputs ORDER BY id")).mappings()
         one, two = ({k: repr(v) for k, v in row.items() if k not in ("id", "strategy_id", "trace_id")} for row in rows)
