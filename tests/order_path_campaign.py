@@ -147,6 +147,8 @@ class Campaign:
     violations: list[str] = field(default_factory=list[str])
     resolved: int = 0
     longest: float = 0.0
+    silent: int = 0
+    longest_silent: float = 0.0
     longest_restart: float = 0.0
 
     def run(self) -> dict[str, Any]:
@@ -169,6 +171,8 @@ class Campaign:
             "intents": rows(self.engine, "SELECT count(*) FROM order_intents")[0][0],
             "unknown_resolved": self.resolved,
             "longest_unknown_seconds": round(self.longest, 3),
+            "unknown_while_broker_silent": self.silent,
+            "longest_unknown_while_broker_silent_seconds": round(self.longest_silent, 3),
             "longest_restart_seconds": self.longest_restart,
             "violations": self.violations,
         }
@@ -211,6 +215,8 @@ class Campaign:
         told = last.get("ended") or last["restarted"]
         self.resolved += told["resolved"]
         self.longest = max(self.longest, told["longest"])
+        self.silent += told["silent"]
+        self.longest_silent = max(self.longest_silent, told["longest_silent"])
         if "ended" in last:
             held = self.simulator.call(lambda broker: broker.desk.account.position("AAPL"))
             if Decimal(told["positions"].get("AAPL", "0")) != held:

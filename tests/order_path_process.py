@@ -13,9 +13,9 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -37,7 +37,9 @@ from torghut_runtime.order_feed.forwarding import stream_url
 from torghut_runtime.order_feed.trade_stream import TradeStream
 from torghut_runtime.orders.firewall import Firewall
 from torghut_runtime.orders.frozen_symbols import FrozenSymbols
+from torghut_runtime.orders.journal import IntentState, StoredIntent
 from torghut_runtime.orders.manager import POINTS, OrderManager
+from torghut_runtime.orders.model import Intent
 from torghut_runtime.orders.portfolio import Portfolio
 from torghut_runtime.orders.rate_limit import RequestBudget
 from torghut_runtime.orders.reconcile import Discrepancy, resolve_left, restore
@@ -76,6 +78,63 @@ def leased(dsn: str, holder: str = HOLDER, ttl: float = 10.0) -> Lease:
     return lease
 
 
+class NotedJournal(PostgresJournal):
+    """The journal, which tells each move of an intent besides writing it."""
+
+    moved: Callable[[str, str], None] = lambda _key, _state: None
+
+    def move(
+        self, intent: Intent, state: IntentState, *, reason: str | None = None, sent_at: datetime | None = None
+    ) -> None:
+        """Write the move, then tell it."""
+        super().move(intent, state, reason=reason, sent_at=sent_at)
+        self.moved(intent.client_order_id, state)
+
+
+@dataclass
+class Waits:
+    """How long each request that got no certain answer stayed unknown; a resend is a request of its own.
+
+    Time counts from the missing answer, after a restart from the restart. Requests whose last planned look-up got no
+    answer either are kept apart: a broker that says nothing can be waited for without end.
+    """
+
+    clock: SimulatedClock
+    longest: float = 0.0
+    resolved: int = 0
+    silent: int = 0
+    longest_silent: float = 0.0
+    _since: dict[str, int] = field(default_factory=dict[str, int])
+    _late: set[str] = field(default_factory=set[str])
+
+    def moved(self, key: str, state: str) -> None:
+        """An intent was moved: a move to ``unknown`` begins a wait, any other ends it."""
+        self._end(key)
+        if state == "unknown":
+            self._since[key] = self.clock.now_ns()
+
+    def look(self, manager: OrderManager) -> None:
+        """Take what the look-ups have come to."""
+        for each in manager.unknown:
+            self._since.setdefault(each.client_order_id, self.clock.now_ns())
+        self._late.update(manager.unresolved)
+        for key in [key for key in self._since if not manager.is_unknown(key)]:
+            self._end(key)
+
+    def _end(self, key: str) -> None:
+        began = self._since.pop(key, None)
+        if began is None:
+            return
+        seconds = (self.clock.now_ns() - began) / NANOSECONDS
+        if key in self._late:
+            self._late.discard(key)
+            self.silent += 1
+            self.longest_silent = max(self.longest_silent, seconds)
+        else:
+            self.resolved += 1
+            self.longest = max(self.longest, seconds)
+
+
 @dataclass
 class OrderPath:
     """Everything from intent to broker, with the real database and the real clients over HTTP and websockets."""
@@ -91,7 +150,9 @@ class OrderPath:
         writer = AlpacaWriter(BrokerAccess(), self.url, deadline_seconds=1.0)
         self.portfolio = Portfolio(Decimal(0))
         self.tracker = OrderTracker(ACCOUNT, self.portfolio)
-        self.journal = PostgresJournal(self.dsn, ACCOUNT, "simulator", leased(self.dsn))
+        self.journal = NotedJournal(self.dsn, ACCOUNT, "simulator", leased(self.dsn))
+        self.waits = Waits(self.clock)
+        self.journal.moved = self.waits.moved
         self.stance = Stance(Gate(reconciled=False))
         budget = RequestBudget(100_000, self.clock.now_ns())
         self.manager = OrderManager(
@@ -117,9 +178,6 @@ class OrderPath:
         )
         self.store = PostgresReconcileStore(self.dsn, ACCOUNT)
         self.frames: queue.SimpleQueue[bytes] = queue.SimpleQueue()
-        self.longest = 0.0
-        self.resolved = 0
-        self._since: dict[str, int] = {}
         self._stream: TradeStream | None = None
         if self.streams:
             self._stream = TradeStream(
@@ -166,6 +224,7 @@ class OrderPath:
             intents, events = stored_intents(connection, ACCOUNT), stored_events(connection, ACCOUNT)
             booked = stored_adjustments(connection, ACCOUNT)
             since = newest_event_at(connection, ACCOUNT)
+        self._not_before(intents)
         restore(self.tracker, intents, events, [(each.slot, each.entry) for each in booked])
         left = resolve_left(self.manager, intents)
         self.settle()
@@ -176,21 +235,18 @@ class OrderPath:
         self.dispatcher.take_over(left)
         return list(result.found)
 
+    def _not_before(self, intents: Sequence[StoredIntent]) -> None:
+        """A clock does not stand earlier than that of the process before, which may have run ahead of the broker's."""
+        sent = [nanoseconds_of(each.sent_at) for each in intents if each.sent_at is not None]
+        self.clock.advance_to(max([self.clock.now_ns(), *sent]))
+
     def settle(self) -> None:
-        """Let the time pass that look-ups take, on the simulated clock."""
-        self._note_unknown()
+        """Let the time pass that look-ups take, each at its moment on the simulated clock."""
+        self.waits.look(self.manager)
         while (due := self.manager.next_look_up_ns) is not None:
             self.clock.advance_to(max(due, self.clock.now_ns()))
             self.manager.resolve()
-            self._note_unknown()
-
-    def _note_unknown(self) -> None:
-        now, unknown = self.clock.now_ns(), {each.client_order_id for each in self.manager.unknown}
-        for key in unknown:
-            self._since.setdefault(key, now)
-        for key in [key for key in self._since if key not in unknown]:
-            self.longest = max(self.longest, (now - self._since.pop(key)) / NANOSECONDS)
-            self.resolved += 1
+            self.waits.look(self.manager)
 
     def compare(self) -> PassResult:
         """Reconcile, once more when the broker did not answer."""
@@ -208,7 +264,8 @@ class OrderPath:
                 self.dispatcher.on_order_change()
 
     def wait(self, seconds: float) -> None:
-        """Let time pass on the simulated clock, and do what becomes due."""
+        """Let time pass on the simulated clock, and do what becomes due; look-ups have had their own moments."""
+        self.settle()
         self.clock.advance_to(self.clock.now_ns() + int(seconds * NANOSECONDS))
         self.dispatcher.on_time()
 
@@ -248,10 +305,12 @@ class OrderPath:
                 self.reached("taken")
         elif action == "step":
             requests.post(f"{self.url}/sim/step", json={"events": 2}, timeout=60)
+            self.settle()
             self.clock.advance_to(max(self._broker_ns(), self.clock.now_ns()))
         self.hear()
         self.settle()
         self.dispatcher.on_time()
+        self.settle()
 
     def _until_ended(self) -> None:
         """Hear of the ends of orders whose cancel has been asked for, as long as the stream may take."""
@@ -286,8 +345,10 @@ def told(path: OrderPath, found: list[Discrepancy], seconds: float, refused: boo
         "found": [each.kind for each in found],
         "refused_before": refused,
         "positions": {slot[1]: str(path.portfolio.symbol_qty(slot[1])) for slot, _ in path.portfolio.positions()},
-        "resolved": path.resolved,
-        "longest": path.longest,
+        "resolved": path.waits.resolved,
+        "longest": path.waits.longest,
+        "silent": path.waits.silent,
+        "longest_silent": path.waits.longest_silent,
         "seconds": round(seconds, 3),
     }
 
@@ -314,6 +375,7 @@ def live(dsn: str, url: str, first: int, count: int, label: str = "") -> None:
         print(json.dumps({"done": number, "action": doing}), flush=True)
     path.settle()
     path.dispatcher.on_time()
+    path.settle()
     print(json.dumps({"ended": told(path, list(path.compare().found), 0.0, refused)}), flush=True)
     path.close()
 

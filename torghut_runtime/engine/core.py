@@ -153,6 +153,10 @@ class TradingCore:
         outside = self._outside
         answers = read_answers(outside.reader, outside.announcements, self.reconciler.asked())
         result = self.take(answers, is_quiet=True)
+        if result.account_fault is not None:
+            # Nothing may leave; what is decided is still recorded, over the money that there is.
+            self.account = answers.view.account
+            self.portfolio.align_cash(Decimal(str(self.account["cash"])))
         self._transfers = transfers_of(answers.transfers)
         return result
 

@@ -85,6 +85,8 @@ class _Waiting:
     repriced: bool = False
     ending: bool = False
     """Its cancel has been asked for; asked for again until it has ended."""
+    before: Intent | None = None
+    """What it was to replace: still at the broker where the replacement did not arrive."""
 
     @property
     def slot(self) -> Slot:
@@ -363,6 +365,10 @@ class Dispatcher:
             self._end(each, order, now_ns)
         elif order is not None:
             self._reprice(each, order, now_ns)
+        elif each.before is not None:
+            old = self._tracker.order_of(each.before.client_order_id)
+            if old is not None and old.is_open:
+                self._end(_Waiting(each.decision, each.before, now_ns), old, now_ns)
 
     def _stopped(self, intent: Intent) -> bool:
         blocked = self._blocks.reasons(intent.strategy_id, is_exit=False)
@@ -392,10 +398,11 @@ class Dispatcher:
         left = intent.terms.qty - order.state.filled_qty
         again = self._again(each, replace(intent.terms, qty=left, limit_price=limit), is_exit=False)
         outcome = self._manager.replace(each.decision, order.order_id, again)
-        if outcome.kind == "rejected":
+        if outcome.kind in ("rejected", "known"):
             self._end(each, order, now_ns)
-        elif outcome.kind != "known":
-            self._working.append(_Waiting(each.decision, again, now_ns + self._ttl_ns, repriced=True))
+        else:
+            due_ns = now_ns + self._ttl_ns
+            self._working.append(_Waiting(each.decision, again, due_ns, repriced=True, before=intent))
 
     def _again(self, each: _Waiting, terms: OrderTerms, *, is_exit: bool) -> Intent:
         price = self._price_of(terms.symbol) or _price_before(each.intent, each.decision.decided_at)

@@ -32,7 +32,7 @@ from torghut_runtime.engine.trade_updates import TradeUpdates
 from torghut_runtime.engine.trader import Trader
 from torghut_runtime.errors import StoreUnavailableError, UpstreamError
 from torghut_runtime.market_data.closed_bars import ClosedBars
-from torghut_runtime.risk.trading_state import ACCOUNT_MISMATCH, DATABASE_UNAVAILABLE
+from torghut_runtime.risk.trading_state import DATABASE_UNAVAILABLE
 from torghut_runtime.storage.database import connect
 from torghut_runtime.storage.lease import Lease, LeaseLostError
 from torghut_runtime.storage.migrations import is_at_head
@@ -168,10 +168,7 @@ class TradingLoop:
         self._at("resolving")
         core.resolve()
         self._at("comparing")
-        first = core.compare()
-        self.reconciliation.conclude(core, first)
-        if first.account_fault is not None:
-            raise NotReadyError(ACCOUNT_MISMATCH)
+        self.reconciliation.conclude(core, core.compare())
         core.frozen.on_thawed.append(self._thawed)
         strategies = parts.catalog.current.running(core.holders())
         trader = core.take_up(

@@ -35,8 +35,9 @@ logger = logging.getLogger(__name__)
 
 LOOK_UPS: Final = (0.0, 0.5, 1.0, 2.0, 5.0, 10.0, 15.0)
 """Seconds after the request at which an order without an answer is looked for."""
-_LATER: Final = 5.0
-"""Seconds between look-ups that fail beyond the last of them."""
+_LAST_NS: Final = int(LOOK_UPS[-1] * NANOSECONDS)
+_LATER_NS: Final = 5 * NANOSECONDS
+"""Between look-ups that fail beyond the last of them."""
 
 NOT_RECEIVED: Final = "submit_not_received"
 REJECTED: Final = "alpaca_order_rejected"
@@ -57,9 +58,12 @@ class _Unknown:
 
     intent: Intent
     sent_ns: int
-    attempt: int = 0
+    request: Callable[[], Document] | None
+    """The same request again; None where it is not known any more what it asked for."""
+    due_ns: int
     resends: int = 0
-    due_ns: int = 0
+    is_late: bool = False
+    """The broker did not answer the last planned look-up, or one after it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,13 +163,13 @@ class OrderManager:
             return replace(self.refuse(intent, RATE), retry_after=error.retry_after)
         except RejectedError as error:
             self._answered(left, "rejected")
-            return self._rejected(intent, error, replaces=replaces)
+            return self._rejected(intent, request, error, replaces=replaces)
         except UncertainError as error:
             self.metrics.submitted()
             self.metrics.broker_error("uncertain")
             logger.warning("no certain answer to an order request: %s", error)
             self.failures_in_a_row += 1
-            self._mark_unknown(intent, str(error))
+            self._mark_unknown(intent, request, str(error))
             self.resolve()
             return self._outcome(intent)
         self._reached("sent")
@@ -181,10 +185,12 @@ class OrderManager:
         if error is not None:
             self.metrics.broker_error(error)
 
-    def _rejected(self, intent: Intent, error: RejectedError, *, replaces: bool) -> Outcome:
+    def _rejected(
+        self, intent: Intent, request: Callable[[], Document], error: RejectedError, *, replaces: bool
+    ) -> Outcome:
         """A definite no; to a new price it is no failure of the broker's: the order may have been filled meanwhile."""
         if error.is_duplicate_key:
-            self._mark_unknown(intent, error.message)
+            self._mark_unknown(intent, request, error.message)
             self.resolve()
             return self._outcome(intent)
         if not replaces:
@@ -252,7 +258,7 @@ class OrderManager:
     @property
     def unresolved(self) -> tuple[str, ...]:
         """Client order ids whose look-ups still fail after the last planned one."""
-        return tuple(key for key, each in self._unknown.items() if each.attempt >= len(LOOK_UPS))
+        return tuple(key for key, each in self._unknown.items() if each.is_late)
 
     @property
     def next_look_up_ns(self) -> int | None:
@@ -260,9 +266,15 @@ class OrderManager:
         return min((each.due_ns for each in self._unknown.values()), default=None)
 
     def adopt_unknown(self, intent: Intent, sent_ns: int) -> None:
-        """Take over an intent that an earlier process left without a certain answer; :meth:`resolve` asks next."""
+        """Take over an intent that an earlier process left without a certain answer; :meth:`resolve` asks next.
+
+        A request that left later than now left by a clock that has been set back: its time counts from now. An entry
+        after another may have been its replacement, which sent as an order of its own would be a second one.
+        """
         self.tracker.expect(intent)
-        self._unknown[intent.client_order_id] = _Unknown(intent, sent_ns, due_ns=self._clock.now_ns())
+        now = self._clock.now_ns()
+        request = None if intent.seq > 0 and not intent.is_exit else lambda: self._submit(intent, None)
+        self._unknown[intent.client_order_id] = _Unknown(intent, min(sent_ns, now), request, due_ns=now)
 
     def take(self, document: Document) -> None:
         """Take the broker's own word on one order. Raises as :meth:`take_all`."""
@@ -300,16 +312,17 @@ class OrderManager:
             return [] if len(values) == 1 else [kept for value in values for kept in self._kept([value])]
         return values
 
-    def _mark_unknown(self, intent: Intent, reason: str) -> None:
+    def _mark_unknown(self, intent: Intent, request: Callable[[], Document], reason: str) -> None:
         self._journal.move(intent, "unknown", reason=reason[:128])
         now = self._clock.now_ns()
-        self._unknown[intent.client_order_id] = _Unknown(intent, now, due_ns=now)
+        self._unknown[intent.client_order_id] = _Unknown(intent, now, request, due_ns=now)
 
     def resolve(self) -> None:
         """Look for the unknown orders whose time has come.
 
-        Found: adopted. Not found at the last planned look-up: sent again under the same key as often as allowed, then
-        ``submit_not_received``. While the broker does not answer nothing is concluded.
+        Found: adopted. Not found at the last planned look-up: the same request again under the same key as often as
+        allowed, each with look-ups of its own, then ``submit_not_received``. While the broker does not answer nothing
+        is concluded.
         """
         now = self._clock.now_ns()
         for key, each in [*self._unknown.items()]:
@@ -320,33 +333,35 @@ class OrderManager:
 
     def _look_up(self, key: str, each: _Unknown) -> None:
         now = self._clock.now_ns()
-        each.attempt += 1
+        is_last = now - each.sent_ns >= _LAST_NS
         try:
             found = self._reader.order_by_client_id(key)
         except BrokerError as error:
             self.metrics.broker_error(_kind(error))
-            each.due_ns = self._next(each, now)
+            each.is_late = is_last
+            each.due_ns = _next(each.sent_ns, now)
             return
         if found is not None:
             logger.info("unknown order found", extra={**fields_of(each.intent), "order_id": found.get("id")})
             self._unknown.pop(key)
             self._take(found, "reconcile")
-        elif now - each.sent_ns < LOOK_UPS[-1] * NANOSECONDS:
-            each.due_ns = self._next(each, now)
-        elif each.resends < self._max_retries:
+        elif not is_last:
+            each.due_ns = _next(each.sent_ns, now)
+        elif each.request is not None and each.resends < self._max_retries:
             resends = each.resends + 1
             self._unknown.pop(key)
-            self.send(each.intent)
+            self._send(each.intent, each.request)
             if key in self._unknown:
                 self._unknown[key].resends = resends
         else:
             self._unknown.pop(key)
             self.refuse(each.intent, NOT_RECEIVED)
 
-    def _next(self, each: _Unknown, now: int) -> int:
-        if each.attempt < len(LOOK_UPS):
-            return max(each.sent_ns + int(LOOK_UPS[each.attempt] * NANOSECONDS), now + 1)
-        return now + int(_LATER * NANOSECONDS)
+
+def _next(sent_ns: int, now_ns: int) -> int:
+    """The next planned look-up; beyond the last of them they go on at a distance."""
+    planned = (sent_ns + int(seconds * NANOSECONDS) for seconds in LOOK_UPS)
+    return next((at for at in planned if at > now_ns), now_ns + _LATER_NS)
 
 
 def _kind(error: BrokerError) -> str:

@@ -131,6 +131,48 @@ def test_a_lost_response_is_one_order_and_one_execution(
     assert len(at_broker(simulator)) == 1
 
 
+NOT_TAKEN = {"method": "POST", "path": "/v2/orders", "status": 503}
+NOT_FOUND_OUT = {"method": "GET", "path": "/v2/orders:by_client_order_id", "status": 503}
+
+
+def test_two_requests_that_never_arrive_are_unknown_for_fifteen_seconds_each(
+    path: OrderPath, engine: sa.Engine, simulator: RunningSimulator
+) -> None:
+    control(simulator, http_errors=[{**NOT_TAKEN, "count": 2}])
+    path.act(0, "entry")
+    waits = path.waits
+    assert (waits.resolved, waits.longest, waits.silent) == (2, 15.0, 0)
+    assert [tuple(row) for row in rows(engine, "SELECT state, reason FROM order_intents")] == [
+        ("rejected", "submit_not_received")
+    ]
+    assert at_broker(simulator) == {}
+
+
+def test_time_in_which_the_broker_answers_no_look_up_is_told_apart(
+    path: OrderPath, simulator: RunningSimulator
+) -> None:
+    control(simulator, http_errors=[{**NOT_TAKEN, "count": 1}, {**NOT_FOUND_OUT, "count": 8}])
+    path.act(0, "entry")
+    waits = path.waits
+    assert (waits.resolved, waits.silent, waits.longest_silent) == (0, 1, 25.0)
+    assert len(at_broker(simulator)) == 1
+
+
+def test_a_process_whose_clock_is_behind_that_of_the_one_before_resolves_within_fifteen_seconds(
+    path: OrderPath, engine: sa.Engine, database_dsn: str, simulator: RunningSimulator
+) -> None:
+    path.wait(31)
+    control(simulator, http_errors=[{**NOT_TAKEN, "count": 1}])
+    assert path.place(0) == "unknown"
+    path.close()
+    with connect(engine) as connection:
+        release(connection, path.journal._lease)
+        connection.commit()
+    after = restarted(database_dsn, simulator)
+    assert (after.waits.resolved, after.waits.longest) == (1, 15.0)
+    check_agreement(engine, simulator)
+
+
 def test_the_same_decision_again_is_known_in_the_database(path: OrderPath, engine: sa.Engine) -> None:
     assert [path.place(3), path.place(3)] == ["accepted", "known"]
     assert rows(engine, "SELECT count(*) FROM trade_decisions") == [(1,)]

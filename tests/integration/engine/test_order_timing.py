@@ -5,7 +5,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from engine_world import FRIDAY, daily_tape, minute_tape, replay, timed
+from engine_world import FRIDAY, MONDAY, daily_tape, minute_tape, replay, timed
 
 from torghut_runtime.broker.protocol import RateLimitedError, UncertainError
 from torghut_runtime.clock import nanoseconds_of
@@ -140,6 +140,57 @@ def test_an_order_that_stays_unknown_refuses_entries_until_it_is_resolved(monkey
     assert refused == [[], ["state_reducing"], ["state_reducing"], [], [], []]
     assert done.state == "ACTIVE"
     assert [order["state"] for order in done.orders if order["strategy_id"] == "lost"] == ["filled"]
+
+
+def test_while_the_broker_answers_no_look_up_nothing_is_concluded_and_trading_is_reduced(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    tape = minute_tape({"AAPL": [100] * 3})
+    world = replay(tape, timed())
+    trader, sent_at = world.trader, datetime(2026, 1, 5, 14, 31, tzinfo=UTC)
+    client: Any = trader.manager._firewall._writer
+
+    def no_answer(_: Any) -> Any:
+        raise UncertainError("no answer")
+
+    monkeypatch.setattr(client, "submit", no_answer)
+    monkeypatch.setattr(client, "order_by_client_id", no_answer)
+    at(world, sent_at)
+    trader.on_bars([market_bar(tape.bars[0], "1Min", MONDAY)])
+    (order,) = trader.manager.unknown
+
+    def seen(seconds: float) -> tuple[str, tuple[str, ...]]:
+        at(world, sent_at + timedelta(seconds=seconds))
+        trader.watch()
+        assert written(world)[0][0] == "unknown"
+        assert trader.portfolio.gross == 1_000
+        return world.stance.trading_state.state, world.stance.trading_state.codes
+
+    reason = f"order_unknown_unresolved:{order.client_order_id}"
+    assert seen(14.999) == ("ACTIVE", ())
+    assert seen(15) == ("REDUCING", (reason,))
+    assert seen(600) == ("REDUCING", (reason,))
+    monkeypatch.setattr(client, "order_by_client_id", lambda _: None)
+    at(world, sent_at + timedelta(seconds=605))
+    trader.watch()
+    assert written(world) == [("rejected", "submit_not_received", "day")]
+    assert (trader.portfolio.gross, world.stance.trading_state.codes) == (0, ())
+
+
+def test_an_order_whose_replacement_was_not_received_is_cancelled_after_the_same_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    world = replay(minute_tape({"AAPL": [100, 105, 105, 105, 105]}), timed(), EXECUTION_ORDER_TTL_SECONDS="70")
+    client: Any = world.trader.manager._firewall._writer
+
+    def no_answer(*_: Any) -> Any:
+        raise UncertainError("no answer")
+
+    monkeypatch.setattr(client, "replace", no_answer)
+    first, second = world.run().orders
+    assert (first["state"], first["filled_qty"]) == ("canceled", 0)
+    assert (first["terminal_at"] - first["submitted_at"]).total_seconds() == pytest.approx(140, abs=0.01)
+    assert (second["state"], second["reason"]) == ("rejected", "submit_not_received")
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,6 @@ class FakeBroker:
         self.failures: list[BrokerError | None] = []
         self.accepts_anyway = False
         self.silent = False
-        self.replace_refusal: RejectedError | None = None
         self.calls: list[str] = []
 
     def submit(self, payload: Mapping[str, str]) -> dict[str, Any]:
@@ -40,9 +39,13 @@ class FakeBroker:
         return self.orders[payload["client_order_id"]]
 
     def replace(self, order_id: str, changes: Mapping[str, str]) -> dict[str, Any]:
-        del order_id, changes
-        assert self.replace_refusal is not None
-        raise self.replace_refusal
+        self.calls.append(f"replace {order_id}")
+        failure = self.failures.pop(0) if self.failures else None
+        if failure is not None:
+            raise failure
+        (old,) = [order for order in self.orders.values() if order["id"] == order_id]
+        self.accept({**old, **changes})
+        return self.orders[changes["client_order_id"]]
 
     def accept(self, payload: Mapping[str, str]) -> None:
         key = payload["client_order_id"]
@@ -173,6 +176,107 @@ def test_an_order_that_is_found_late_within_the_time_is_adopted() -> None:
     assert world.reserved == 1_000
 
 
+def test_at_the_last_look_up_an_order_is_found_or_given_up_and_not_before() -> None:
+    found, lost = World(), World()
+    order = intent()
+    for world in (found, lost):
+        world.broker.failures = [UncertainError("time-out")]
+        world.place(order)
+        world.wait_until(14.999)
+        assert [each.client_order_id for each in world.manager.unknown] == [order.client_order_id]
+        assert world.manager.unresolved == ()
+    found.broker.accept(order.terms.payload(order.client_order_id))
+    for world in (found, lost):
+        world.wait_until(15.0)
+        assert world.manager.unknown == ()
+    assert found.manager.tracker.order_of(order.client_order_id) is not None
+    assert (found.written[0], found.reserved) == ("unknown", 1_000)
+    assert lost.written == ("rejected", "submit_not_received")
+    assert lost.reserved == 0
+
+
+def looked_up_at(world: World) -> list[float]:
+    """Let time pass until no order is unknown; seconds at which something was due."""
+    asked: list[float] = []
+    while (due := world.manager.next_look_up_ns) is not None:
+        asked.append(due / NANOSECONDS - 1)
+        world.wait_until(asked[-1])
+    return asked
+
+
+def test_each_request_of_an_order_has_the_look_ups_of_its_own() -> None:
+    world = World(max_retries=1)
+    world.broker.failures = [UncertainError("a"), UncertainError("b")]
+    world.place()
+    later = LOOK_UPS[1:]
+    assert looked_up_at(world) == [*later, *(15.0 + seconds for seconds in later)]
+    assert world.broker.calls.count("submit") == 2
+    assert world.broker.calls.count("look up") == 2 * len(LOOK_UPS)
+    assert world.written == ("rejected", "submit_not_received")
+
+
+def adopted(sent_at: float, order: Intent, now: float = 0.0, **world: Any) -> World:
+    """A process that finds at ``now`` an order whose request left at ``sent_at``."""
+    made = World(**world)
+    made.manager.commit(decision(order), order)
+    made.clock.advance_to(NANOSECONDS + int(now * NANOSECONDS))
+    made.manager.adopt_unknown(order, NANOSECONDS + int(sent_at * NANOSECONDS))
+    return made
+
+
+@pytest.mark.parametrize(
+    ("sent_at", "now", "asked"),
+    [
+        (0.0, 4.0, [4.0, 5.0, 10.0, 15.0]),
+        (0.0, 14.9, [14.9, 15.0]),
+        (0.0, 15.0, [15.0]),
+        (0.0, 900.0, [900.0]),
+        (31.0, 0.0, list(LOOK_UPS)),
+    ],
+    ids=["sent before", "nearly over", "over", "long ago", "by a clock that was set back"],
+)
+def test_what_an_earlier_process_sent_is_looked_up_at_once_and_for_what_is_left(
+    sent_at: float, now: float, asked: list[float]
+) -> None:
+    world = adopted(sent_at, intent(), now)
+    assert looked_up_at(world) == pytest.approx(asked)
+    assert world.broker.calls == ["look up"] * len(asked)
+    assert world.written == ("rejected", "submit_not_received")
+
+
+def test_a_broker_that_is_silent_after_a_restart_leaves_an_old_request_unresolved_at_once() -> None:
+    for sent_at, unresolved in ((0.001, ()), (0.0, (intent().client_order_id,))):
+        world = adopted(sent_at, intent(), now=15.0)
+        world.broker.silent = True
+        world.manager.resolve()
+        assert world.manager.unresolved == unresolved
+        assert (world.written[0], world.reserved) == ("initialised", 1_000)
+
+
+def test_a_replacement_that_was_not_received_is_a_replacement_again() -> None:
+    world = World(max_retries=1)
+    first = intent(order_type="limit", limit_price=Decimal(100))
+    second = intent(1, order_type="limit", limit_price=Decimal(101))
+    world.place(first)
+    world.broker.failures = [UncertainError("time-out")]
+    assert world.manager.replace(decision(second), "order-0", second).kind == "unknown"
+    looked_up_at(world)
+    asked = [call for call in world.broker.calls if call != "look up"]
+    assert asked == ["submit", "replace order-0", "replace order-0"]
+    assert world.manager.tracker.order_of(second.client_order_id) is not None
+
+
+@pytest.mark.parametrize(
+    ("order", "sent"),
+    [(intent(), 1), (intent(1), 0), (intent(1, side="sell", is_exit=True), 1)],
+    ids=["an entry", "an entry after another", "an exit after another"],
+)
+def test_after_a_restart_only_what_cannot_have_been_a_replacement_is_sent_again(order: Intent, sent: int) -> None:
+    world = adopted(0.0, order, max_retries=1)
+    looked_up_at(world)
+    assert world.broker.calls.count("submit") == sent
+
+
 def test_an_allowed_retry_uses_the_same_key() -> None:
     world = World(max_retries=1)
     world.broker.failures = [UncertainError("time-out"), None]
@@ -234,7 +338,7 @@ def test_failures_are_counted_in_a_row() -> None:
 def test_a_new_price_that_is_refused_is_no_failure_of_the_broker() -> None:
     world = World()
     world.place(intent(order_type="limit", limit_price=Decimal(10)))
-    world.broker.replace_refusal = RejectedError(422, 42210000, "order is already filled")
+    world.broker.failures = [RejectedError(422, 42210000, "order is already filled")]
     again = intent(1, order_type="limit", limit_price=Decimal(11))
     outcome = world.manager.replace(decision(again), "order-0", again)
     assert (outcome.kind, outcome.reason) == ("rejected", "alpaca_order_rejected")
