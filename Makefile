@@ -26,7 +26,7 @@ $(READY): .bootstrap/uv pyproject.toml uv.lock scripts/sync.sh
 setup: $(READY) ## Bring uv and install the locked packages into .venv
 	@echo "ready: .venv/bin/torghut --help"
 
-demo: $(READY) ## Two candidates on real daily bars: verdicts, reasons, bundles with tear sheets
+demo: $(READY) ## Two candidates on real daily bars: verdicts and reasons; then the runtime trades on a simulator
 	@.venv/bin/torghut demo $(ARGS)
 
 dev: $(READY) ## Start the platform, trading on a simulator, Dagster's UI on 127.0.0.1:3000; Ctrl-C stops all

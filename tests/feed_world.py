@@ -82,13 +82,19 @@ class FeedWorld:
         """Wait until it is subscribed and warm."""
         until(lambda: self.feed.snapshot().connected and self.feed.snapshot().warm)
 
-    def play(self, minutes: int = 1) -> None:
-        """Let so many minutes pass, the clock with them."""
+    def play(self, minutes: int = 1, *, heard: bool = True) -> None:
+        """Let so many minutes pass, the clock with them; each is ``heard`` before the next, where anything can be."""
         for _ in range(minutes):
             now = self.simulator.call(lambda broker: broker.now)
             closes_at = min(bar.closes_at for bar in self.tape.bars if bar.closes_at > now)
             self.pass_to(closes_at)
             step(self.simulator, sum(bar.closes_at == closes_at for bar in self.tape.bars))
+            if heard:
+                until(lambda at=closes_at: self._has_heard(at))
+
+    def _has_heard(self, ns: int) -> bool:
+        seen = self.feed.snapshot()
+        return seen.heard_at is not None and nanoseconds_of(seen.heard_at) >= ns and not seen.waiting_frames
 
     def pass_to(self, ns: int) -> None:
         """Move the clock on."""

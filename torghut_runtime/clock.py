@@ -36,15 +36,33 @@ class Clock(Protocol):
 
 
 class SystemClock:
-    """The machine's clock."""
+    """The machine's clock as it was when this was made, and what has passed since; it does not follow its jumps.
+
+    A clock that somebody sets an hour back would otherwise keep look-ups, evaluations and reconciliation waiting for
+    that hour, and one that is set forward would end every time to live at once.
+    """
+
+    def __init__(self) -> None:
+        self._offset_ns = time.time_ns() - _passed_ns()
 
     def now_ns(self) -> int:
         """Nanoseconds since 1970 (UTC)."""
-        return time.time_ns()
+        return _passed_ns() + self._offset_ns
 
     def now(self) -> datetime:
         """The time in UTC, to the microsecond."""
         return moment_of(self.now_ns())
+
+    @property
+    def jump(self) -> timedelta:
+        """How far the machine's clock has been set forward since, back where it is negative."""
+        return timedelta(microseconds=(time.time_ns() - self.now_ns()) // 1_000)
+
+
+def _passed_ns() -> int:
+    """A count that nobody sets; where the machine has such a clock it goes on while the machine sleeps."""
+    boot = getattr(time, "CLOCK_BOOTTIME", None)
+    return time.monotonic_ns() if boot is None else time.clock_gettime_ns(boot)
 
 
 class SimulatedClock:

@@ -6,6 +6,7 @@ It comes up whatever is down; what is down is told by ``/readyz`` and ``/metrics
 import asyncio
 import signal
 import sys
+import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import Any, Final
@@ -59,7 +60,7 @@ def create_app(
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
         del app
-        beating = asyncio.create_task(_beat(loop_beat))
+        beating = asyncio.create_task(_beat(loop_beat, metrics))
         collector.start()
         service.start()
         if engine is not None:
@@ -88,11 +89,13 @@ def create_app(
     return app
 
 
-async def _beat(heartbeat: Heartbeat) -> None:
-    """The event loop goes on."""
+async def _beat(heartbeat: Heartbeat, metrics: TradingMetrics) -> None:
+    """The event loop goes on; how late it is shows how long something held it."""
     while True:
         heartbeat.beat()
+        due = time.monotonic() + _BEAT_SECONDS
         await asyncio.sleep(_BEAT_SECONDS)
+        metrics.loop_lagged(max(time.monotonic() - due, 0.0))
 
 
 def _before_others(number: signal.Signals, call: Callable[[], None]) -> None:

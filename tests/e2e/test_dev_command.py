@@ -78,7 +78,7 @@ def test_the_whole_platform_comes_up_trades_on_the_simulator_and_goes(tmp_path: 
         server = DevServer(
             project,
             home,
-            {"TRADING_STRATEGY_CONFIG_PATH": str(catalog), "TRADING_ENABLED": "true", "TRADING_MODE": "live"},
+            {"TRADING_STRATEGY_CONFIG_PATH": str(catalog), "TRADING_MODE": "live", "TRADING_LIVE_ENABLED": "true"},
             trading=("--speed", "30"),
         )
         runtime = httpx.Client(base_url=f"http://127.0.0.1:{server.runtime_port}", timeout=10)

@@ -11,6 +11,7 @@ from urllib.parse import quote, urlsplit
 
 import requests
 from alpaca.common.exceptions import APIError
+from alpaca.common.rest import RESTClient
 from alpaca.trading.client import TradingClient
 from requests.adapters import HTTPAdapter
 
@@ -57,6 +58,12 @@ class _Transport(HTTPAdapter):
 def _client(access: BrokerAccess, base_url: str, *, read_only: bool, deadline_seconds: float) -> TradingClient:
     live = urlsplit(base_url).hostname == LIVE_HOST
     client = TradingClient(*access.keys, paper=not live, raw_data=True, url_override=base_url)
+    bound(client, read_only=read_only, deadline_seconds=deadline_seconds)
+    return client
+
+
+def bound(client: RESTClient, *, read_only: bool = True, deadline_seconds: float = DEADLINE_SECONDS) -> None:
+    """Give every call of a client of alpaca-py a deadline and no retry; a reading one sends nothing but GET."""
     # alpaca-py has no public way to switch its retries off: an argument of 0 leaves the default of three.
     inner = cast("Any", client)
     inner._retry = 0  # noqa: SLF001
@@ -65,7 +72,6 @@ def _client(access: BrokerAccess, base_url: str, *, read_only: bool, deadline_se
     transport = _Transport(read_only=read_only, deadline_seconds=deadline_seconds)
     session.mount("https://", transport)
     session.mount("http://", transport)
-    return client
 
 
 class AlpacaReader:

@@ -15,6 +15,7 @@ from alpaca.data.enums import CorporateActionsType
 from alpaca.data.historical.corporate_actions import CorporateActionsClient
 from alpaca.data.requests import CorporateActionsRequest
 
+from torghut_runtime.broker.alpaca import bound
 from torghut_runtime.broker.protocol import UncertainError
 from torghut_runtime.orders.splits import Split
 from torghut_runtime.trading_settings import BrokerAccess
@@ -27,6 +28,7 @@ class CorporateActions:
 
     def __init__(self, access: BrokerAccess, url: str | None) -> None:
         self._client = CorporateActionsClient(*access.keys, raw_data=True, url_override=url)
+        bound(self._client)
 
     def splits(self, symbols: Iterable[str], first: date, last: date) -> list[Split]:
         """Splits of some symbols whose ex-date lies between two days; one that cannot be read is left out.

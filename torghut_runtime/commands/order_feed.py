@@ -51,7 +51,7 @@ def _engine(settings: "Settings") -> "sa.Engine":
 def ingest(once: bool, metrics_port: int | None, as_json: bool) -> None:
     """Consume the topic continuously; SIGTERM ends after the batch at hand.
 
-    Outages of PostgreSQL and Kafka are waited out. With --once: exit 3 when the feed is disabled.
+    Outages of PostgreSQL and Kafka are waited out. With --once: exit 3 when the feed is disabled or paused.
     """
     from dataclasses import asdict
 

@@ -22,6 +22,23 @@ _CALENDAR: Final = frozenset({"market_closed", "calendar_broker_mismatch"})
 _NO_BLOCK: Final = "order_feed"
 """How readiness reasons begin that do not keep orders back."""
 _LAG_LIMIT_S: Final = 300.0
+NO_ENGINE: Final = "no_engine"
+"""The reason of a service that runs none."""
+_CAPS: Final = {
+    "TRADING_MAX_NOTIONAL_PER_TRADE": "max_notional_exceeded",
+    "TRADING_PORTFOLIO_NOTIONAL_PER_POSITION": "max_notional_exceeded",
+    "TRADING_MAX_POSITION_PCT_EQUITY": "max_position_pct_exceeded",
+    "TRADING_PORTFOLIO_MAX_NOTIONAL_PER_SYMBOL": "symbol_notional_exceeded",
+    "TRADING_MAX_PARTICIPATION_RATE": "participation_exceeds_max",
+    "TRADING_MAX_OPEN_ORDERS": "max_open_orders_exceeded",
+    "TRADING_PORTFOLIO_MAX_POSITIONS": "max_positions_exceeded",
+    "gross_exposure": "gross_exposure_exceeded",
+    "net_exposure": "net_exposure_exceeded",
+    "daily_loss": "daily_loss_limit_reached",
+    "daily_loss_pct": "daily_loss_limit_reached",
+    "drawdown": "max_drawdown_exceeded",
+}
+"""Reason codes of caps as the runtime names them."""
 
 
 def facts_of_runtime(url: str, token: str | None = None, *, lag_limit: float = _LAG_LIMIT_S) -> Facts | None:
@@ -66,7 +83,8 @@ def facts_of_documents(
     """The facts of what a runtime has answered."""
     trading = _mapping(status.get("trading_state"))
     switches = _mapping(status.get("kill_switch"))
-    engine_runs = status.get("running")
+    reasons = _codes(status)
+    engine_runs = NO_ENGINE not in reasons
     unready = _texts(ready.get("reasons")) if engine_runs else ()
     is_open, next_open, agrees = _calendar(status, unready)
     strategies = _mapping(status.get("catalog"))
@@ -74,10 +92,10 @@ def facts_of_documents(
         asked=asked,
         enabled=bool(status.get("enabled")),
         mode=str(status.get("mode", "paper")),
-        engine_runs=None if engine_runs is None else bool(engine_runs),
+        engine_runs=engine_runs,
         kill_switch={source: bool(switches.get(source)) for source in ("env", "flag", "operator")},
-        state=None if trading.get("state") is None else str(trading["state"]),
-        reasons=tuple(_code(reason) for reason in _list(trading.get("reasons"))),
+        state=str(trading["state"]) if engine_runs and trading.get("state") else None,
+        reasons=reasons,
         standing=_standing(status, unready),
         flags=_flags(flags),
         degraded=_texts(flags.get("degraded")),
@@ -101,9 +119,13 @@ def _standing(status: Mapping[str, Any], unready: Sequence[str]) -> dict[str, st
         code = reason.partition(":")[0]
         if code not in _DATA | _CALENDAR and not code.startswith(_NO_BLOCK):
             found[code] = reason
-    if status.get("role") == "standby" and status.get("running"):
+    if status.get("role") == "standby" and NO_ENGINE not in _codes(status):
         found.setdefault("lease_not_held", "another process holds the lease")
     return found
+
+
+def _codes(status: Mapping[str, Any]) -> tuple[str, ...]:
+    return tuple(_code(reason) for reason in _list(_mapping(status.get("trading_state")).get("reasons")))
 
 
 def _flags(flags: Mapping[str, Any]) -> str | None:
@@ -122,7 +144,7 @@ def _enabled(entry: Any) -> bool:
 def _strategy(entry: Mapping[str, Any]) -> Strategy:
     name = str(entry.get("strategy_id", entry.get("name", "")))
     provenance = _mapping(entry.get("provenance"))
-    reasons = [*_texts(entry.get("reasons")), *_texts(provenance.get("reasons"))]
+    reasons = [*_texts(entry.get("entry_refusals")), *_texts(provenance.get("reasons"))]
     if entry.get("blocked"):
         return Strategy(name, "strategy_disabled", str(entry["blocked"]))
     if entry.get("block"):
@@ -131,7 +153,7 @@ def _strategy(entry: Mapping[str, Any]) -> Strategy:
         return Strategy(name, "strategy_degraded")
     if entry.get("error"):
         return Strategy(name, "strategy_disabled", str(entry["error"]))
-    return Strategy(name, reasons[0] if reasons else None)
+    return Strategy(name, reasons[0] if reasons else None, ", ".join(reasons[1:]))
 
 
 def _calendar(status: Mapping[str, Any], unready: Sequence[str]) -> tuple[bool | None, str | None, bool | None]:
@@ -174,7 +196,7 @@ def _limits(limits: Any) -> Iterator[Limit]:
     """Caps without room; a list of caps with their codes, or a mapping from code to cap."""
     if isinstance(limits, Mapping):
         named = cast("Mapping[str, Any]", limits)
-        rows = [{"code": code, **_mapping(cap)} for code, cap in named.items()]
+        rows = [{"code": _CAPS.get(name, name), **_mapping(cap), "source": name} for name, cap in named.items()]
     else:
         rows = [dict(_mapping(cap)) for cap in _list(limits)]
     for row in rows:

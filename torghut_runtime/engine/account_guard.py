@@ -42,6 +42,10 @@ class AccountGuard:
             self._stance.latch(ACCOUNT_MISMATCH, self._clock.now(), detail=detail)
         return self.fault is None
 
+    def fault_of(self, account: Document) -> str | None:
+        """The same, told as what does not fit; None where it may be traded."""
+        return None if self.see(account) else self.fault
+
     def _fault(self, account: Document) -> str | None:
         broker = self._settings.broker
         fault = account_fault(

@@ -9,6 +9,7 @@ from datetime import timedelta
 from typing import Protocol
 
 from torghut_runtime.broker.alpaca import AlpacaReader, AlpacaWriter
+from torghut_runtime.broker.corporate_actions import CorporateActions
 from torghut_runtime.broker.simulator.server.pacing import Pace
 from torghut_runtime.clock import Clock
 from torghut_runtime.engine.control_records import ControlRecorder
@@ -22,7 +23,7 @@ from torghut_runtime.engine.live_catalog import Features, LiveCatalog, Provenanc
 from torghut_runtime.engine.market_system import MarketSystem, features_of
 from torghut_runtime.engine.metrics import TradingMetrics
 from torghut_runtime.engine.probe import Probe
-from torghut_runtime.engine.reconciler import Reconciler
+from torghut_runtime.engine.reconciler import BrokerReading
 from torghut_runtime.engine.recording import Recorder
 from torghut_runtime.engine.stance import Stance
 from torghut_runtime.engine.step_writer import StepWriter
@@ -137,6 +138,8 @@ def assembled(host: Host, clock: Clock) -> Parts:
         lease=lambda: leadership.lease,
     )
     reader = AlpacaReader(trading.broker, url)
+    simulated = trading.broker.adapter == "simulator"
+    announcements = CorporateActions(trading.broker, url if simulated else trading.broker.data_url)
     writer_of_steps = StepWriter(settings.db_dsn, label, clock)
     outside = Outside(
         settings=trading,
@@ -144,6 +147,8 @@ def assembled(host: Host, clock: Clock) -> Parts:
         firewall=firewall,
         reader=reader,
         flatten_reader=AlpacaReader(trading.broker, url),
+        announcements=announcements,
+        account_fault=stops.account.fault_of,
         stance=stance,
         clock=clock,
         metrics=metrics,
@@ -162,11 +167,9 @@ def assembled(host: Host, clock: Clock) -> Parts:
         inbox.put("commands", call)
 
     stance.deliver = deliver
-    reconciler = Reconciler(
-        AlpacaReader(trading.broker, url), lambda answers: inbox.put("commands", lambda: loop.answered(answers))
-    )
+    reading = BrokerReading(AlpacaReader(trading.broker, url), announcements)
     updates = TradeUpdates(
-        settings, trading, lambda value: inbox.put("order_updates", value), lambda: loop.reconcile_soon()
+        settings, trading, lambda value: inbox.put("order_updates", value), lambda: loop.reconciliation.soon()
     )
 
     def emit(closed: ClosedBars) -> None:
@@ -184,7 +187,7 @@ def assembled(host: Host, clock: Clock) -> Parts:
             updates=updates,
             market=market,
             catalog=catalog,
-            reconciler=reconciler,
+            reading=reading,
             inbox=inbox,
             stops=stops,
             evaluation=evaluation,
@@ -200,11 +203,12 @@ def assembled(host: Host, clock: Clock) -> Parts:
         ("trade_updates", updates.run),
         ("market_data", market.run),
         ("market_facts", market.ask),
-        ("reconciler", reconciler.run),
+        ("reconciler", reading.run),
         ("catalog", catalog.run),
         ("probe", probe.run),
     ):
         supervisor.add(name, body)
+    stops.cancel_all.took = metrics.all_cancelled
     watchdog = Watchdog(
         host.heartbeats,
         (host.cancel_everything, host.store_stall),

@@ -6,6 +6,7 @@ is the callers' business.
 
 import logging
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -40,6 +41,8 @@ class CancelAll:
         self._wake = threading.Condition()
         self._waiting: list[Future[CancelReport]] = []
         self._stopping = False
+        self.took: Callable[[float], None] = lambda _: None
+        """Hears how long (s) a demand took until no order was open."""
         self._thread = threading.Thread(target=self._run, name="cancel-all", daemon=True)
 
     def start(self) -> None:
@@ -62,6 +65,8 @@ class CancelAll:
     def demand(self) -> "Future[CancelReport]":
         """Have every order ended that is open now; done when none is open."""
         future: Future[CancelReport] = Future()
+        began = time.monotonic()
+        future.add_done_callback(lambda done: None if done.cancelled() else self.took(time.monotonic() - began))
         with self._wake:
             self._waiting.append(future)
             self._wake.notify_all()

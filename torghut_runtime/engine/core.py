@@ -4,23 +4,23 @@ Single-threaded: only the trading thread touches it. The order in which it is br
 (``runtime.md`` 5, Start); when, and what follows from a failure, is :mod:`torghut_runtime.engine.term`'s business.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, timedelta
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Final
 
 import sqlalchemy as sa
 
 from torghut_runtime.broker.protocol import BrokerReader, Document
-from torghut_runtime.canonical import utc_text
-from torghut_runtime.clock import Clock, nanoseconds_of
+from torghut_runtime.clock import NANOSECONDS, Clock, nanoseconds_of
 from torghut_runtime.engine.account_view import AccountView
 from torghut_runtime.engine.cancel_all import CancelAll
 from torghut_runtime.engine.cursor_keeper import CursorKeeper
 from torghut_runtime.engine.driver import StrategyDriver
 from torghut_runtime.engine.flatten import Flattener
 from torghut_runtime.engine.metrics import TradingMetrics
+from torghut_runtime.engine.reconciler import BrokerAnswers, read_answers
 from torghut_runtime.engine.recording import Recorder
 from torghut_runtime.engine.stance import Stance
 from torghut_runtime.engine.strategy_blocks import StrategyBlocks
@@ -28,24 +28,27 @@ from torghut_runtime.engine.trader import Refusals, Trader
 from torghut_runtime.market_data.live_market import LiveMarket
 from torghut_runtime.market_data.sources import source_name
 from torghut_runtime.orders.firewall import Firewall
-from torghut_runtime.orders.frozen_symbols import FrozenSymbols
+from torghut_runtime.orders.frozen_symbols import MISMATCH, FrozenSymbols
 from torghut_runtime.orders.journal import StoredIntent
 from torghut_runtime.orders.manager import OrderManager
 from torghut_runtime.orders.portfolio import UNATTRIBUTED, Portfolio
-from torghut_runtime.orders.reconcile import Discrepancy, reconcile, resolve_left, restore
+from torghut_runtime.orders.reconcile import resolve_left, restore
+from torghut_runtime.orders.reconciler import Announcements, PassResult, Reconciler
 from torghut_runtime.orders.tracker import OrderTracker
 from torghut_runtime.risk.baselines import Baselines, transfers_of
 from torghut_runtime.storage.database import connect
 from torghut_runtime.storage.lease import Lease
-from torghut_runtime.storage.order_journal import PostgresJournal, stored_events, stored_intents
+from torghut_runtime.storage.order_journal import PostgresJournal, newest_event_at, stored_events, stored_intents
 from torghut_runtime.storage.position_adjustments import stored_adjustments, stored_freezes
+from torghut_runtime.storage.reconcile_store import PostgresReconcileStore
 from torghut_runtime.strategies.registry import BoundStrategy
 from torghut_runtime.trading_settings import TradingSettings
 
 _ZERO: Final = Decimal(0)
 _MULTIPLIER: Final = Decimal(2)
-_LOOK_BACK: Final = timedelta(days=7)
-"""How far back the orders of the broker are read at a start; open ones are always read."""
+_SWEEP_NS: Final = 60 * NANOSECONDS
+KEPT_NS: Final = 3_600 * NANOSECONDS
+"""Orders that ended so long ago are forgotten, and recalled should the broker speak of them again."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,9 @@ class Outside:
     reader: BrokerReader
     flatten_reader: BrokerReader
     """Of its own: flattening reads in the operator's thread."""
+    announcements: Announcements
+    account_fault: Callable[[Document], str | None]
+    """Looks at an account and says what is wrong with it; what follows from that has happened then."""
     stance: Stance
     clock: Clock
     metrics: TradingMetrics
@@ -77,6 +83,8 @@ class TradingCore:
         self._transfers = _ZERO
         self._queued: list[StoredIntent] = []
         self._stored: list[StoredIntent] = []
+        self._swept_ns = outside.clock.now_ns()
+        self._store = PostgresReconcileStore(outside.dsn, label)
         self.lease = lease
         self.journal = PostgresJournal(outside.dsn, label, settings.broker.adapter, lease)
         self.cursors = CursorKeeper(database, source_name(settings.broker, label), lease)
@@ -92,6 +100,7 @@ class TradingCore:
             metrics=outside.metrics,
         )
         self.frozen = FrozenSymbols()
+        self.reconciler = self._reconciler(None, 0)
         self.trader: Trader | None = None
         self.account: Mapping[str, object] = {}
 
@@ -109,35 +118,60 @@ class TradingCore:
             events = stored_events(connection, self._label)
             booked = stored_adjustments(connection, self._label)
             frozen = stored_freezes(connection, self._label)
+            since = newest_event_at(connection, self._label)
         restore(self.tracker, self._stored, events, [(each.slot, each.entry) for each in booked])
         for each in frozen:
             self.frozen.freeze(each)
+        self.reconciler = self._reconciler(since, max((each.id for each in booked), default=0))
+        self.tracker.recall = self.journal.recall
+
+    def _reconciler(self, since: datetime | None, booked: int) -> Reconciler:
+        outside = self._outside
+        return Reconciler(
+            manager=self.manager,
+            reader=outside.reader,
+            store=self._store,
+            frozen=self.frozen,
+            clock=outside.clock,
+            announcements=outside.announcements,
+            account_fault=outside.account_fault,
+            since=since,
+            booked=booked,
+        )
 
     def resolve(self) -> None:
         """Look for what an earlier process left half done; what is not found at once is looked for again later."""
         self._queued = resolve_left(self.manager, self._stored)
 
-    def compare(self) -> list[Discrepancy]:
-        """Orders and positions against the broker's, and its money.
+    def compare(self) -> PassResult:
+        """The first pass: orders and positions against the broker's, and its money.
 
         Raises:
             BrokerError: the broker does not answer.
+            StoreUnavailableError: the database does not answer.
         """
-        reader = self._outside.reader
-        since = self._outside.clock.now() - _LOOK_BACK
-        found = reconcile(self.manager, reader, after=utc_text(since))
-        self.value(reader.account(), reader.positions())
-        self._transfers = transfers_of(reader.transfers())
-        return found
+        outside = self._outside
+        answers = read_answers(outside.reader, outside.announcements, self.reconciler.asked())
+        result = self.take(answers, is_quiet=True)
+        self._transfers = transfers_of(answers.transfers)
+        return result
 
-    def value(self, account: Document, positions: Iterable[Document]) -> None:
-        """Take the broker's money, and its prices of what has no newer one."""
+    def take(self, answers: BrokerAnswers, *, is_quiet: bool) -> PassResult:
+        """One pass; money that came or went moves what losses are measured against as soon as it moves the cash."""
+        result = self.reconciler.take(answers.view, is_quiet=is_quiet, is_settled=answers.is_settled)
+        if result.account_fault is None:
+            self._value(answers.view.account, answers.view.positions)
+        if result.cash_change is not None and self.trader is not None:
+            self.trader.account.transferred(transfers_of(answers.transfers))
+        return result
+
+    def _value(self, account: Document, positions: Iterable[Document]) -> None:
+        """Take the broker's view of the account, and its prices of what has no newer one."""
         self.account = account
         for held in positions:
-            price = held.get("current_price")
-            if price is not None:
-                self.portfolio.marks.setdefault(str(held["symbol"]), Decimal(str(price)))
-        self.portfolio.align_cash(Decimal(str(account["cash"])))
+            price, symbol = held.get("current_price"), held.get("symbol")
+            if price is not None and symbol is not None:
+                self.portfolio.marks.setdefault(str(symbol), Decimal(str(price)))
 
     def take_up(
         self,
@@ -170,6 +204,8 @@ class TradingCore:
             market=market,
         )
         self._take_over(trader)
+        for each in self.frozen.all():
+            trader.dispatcher.freeze(each.symbol)
         self.trader = trader
         return trader
 
@@ -204,8 +240,21 @@ class TradingCore:
         waiting = {each.slot[0] for each in self.portfolio.reservations.values()}
         return frozenset(held | waiting) - {UNATTRIBUTED}
 
+    def mismatched(self) -> Collection[str]:
+        """Symbols that are frozen because position and broker differ; from any thread."""
+        return sorted(each.symbol for each in self.frozen.all() if each.reason == MISMATCH)
+
+    def sweep(self) -> None:
+        """Once a minute: forget orders that ended long ago, delete old snapshots of positions."""
+        now_ns = self._outside.clock.now_ns()
+        if now_ns - self._swept_ns >= _SWEEP_NS:
+            self._swept_ns = now_ns
+            self.tracker.forget_ended(now_ns, KEPT_NS)
+            self._store.forget_positions(self._outside.clock.now())
+
     def end(self) -> None:
         """The term is over: nothing of it hears or writes any more."""
         self._outside.stance.listeners[:] = self._listeners
         self.cursors.close()
+        self._store.close()
         self.journal.close()

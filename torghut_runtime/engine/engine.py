@@ -20,10 +20,11 @@ from torghut_runtime.engine.embedded_simulator import EmbeddedSimulator, needs_o
 from torghut_runtime.engine.gauges import set_gauges
 from torghut_runtime.engine.heartbeat import Heartbeat
 from torghut_runtime.engine.inbox import KINDS
+from torghut_runtime.engine.metric_totals import MetricTotals
 from torghut_runtime.engine.metrics import TradingMetrics
 from torghut_runtime.engine.operations import EngineOperations
 from torghut_runtime.engine.simulated_time import FollowingClock, SimulatorTime
-from torghut_runtime.engine.status import empty_status, positions_of, status_of
+from torghut_runtime.engine.status import calendar_document, empty_status, positions_of, status_of
 from torghut_runtime.engine.supervisor import STALE_SECONDS
 from torghut_runtime.engine.surface import Component, Dependency, Role
 from torghut_runtime.engine.trading_loop import LEASE, NOT_RECONCILED, TradingLoop
@@ -38,6 +39,8 @@ log = logging.getLogger(__name__)
 
 TRADING: Final = "trading"
 WATCHDOG: Final = "watchdog"
+RECORDS: Final = "decision_inputs"
+"""The queue of recorded steps that wait for the database."""
 STOP_SECONDS: Final = 8.0
 _PUBLISH_SECONDS: Final = 0.1
 
@@ -69,6 +72,7 @@ class Engine:
         self.trading = trading
         self.options = options or EngineOptions()
         self.metrics = metrics or TradingMetrics()
+        self._totals = MetricTotals(self.metrics)
         self.sections: dict[str, Callable[[], Any]] = {}
         """Parts of the status that other modules fill, by key; called in the trading thread."""
         self.holder = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
@@ -92,6 +96,7 @@ class Engine:
         self.heartbeats[TRADING] = running.supervisor.add(TRADING, running.loop.run)
         if isinstance(clock, FollowingClock):
             running.supervisor.add("simulator_time", SimulatorTime(self.trading.broker_url, clock).run)
+        self.metrics.parts_are(list(running.supervisor.components()), [*KINDS, RECORDS])
         running.stops.start()
         running.steps.start()
         running.controls.start()
@@ -277,7 +282,11 @@ class Engine:
             running.catalog,
             loop.core,
             role=self.role,
-            sections={"signal_continuity": running.market.continuity_document, **self.sections},
+            sections={
+                "signal_continuity": running.market.continuity_document,
+                "calendar": lambda: calendar_document(running.clock.now(), agrees=running.market.calendar.agrees),
+                **self.sections,
+            },
             queues=queues,
             counts=loop.counts,
             kill_switch=running.stops.kill_switch.sources,
@@ -288,9 +297,12 @@ class Engine:
             running.stance,
             running.stops.kill_switch.sources,
             loop.core,
-            queues,
+            {**queues, RECORDS: running.steps.waiting},
             leads=self.role == "leader",
             clean=running.stance.gate().reconciled and not progress.discrepancies,
             live_gate_missing=len(loop.evaluation.live_gate_missing),
         )
         self._shown = _Shown(status, positions_of(loop.core, progress), now, key)
+        self._totals.dropped(RECORDS, running.steps.lost)
+        self._totals.catalog_errors(running.catalog.errors_total)
+        self._totals.inputs_recorded(running.steps.written)

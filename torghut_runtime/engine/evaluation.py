@@ -83,7 +83,7 @@ class Evaluation:
             reconcile=ReconcileOutcome(
                 age_seconds=age,
                 discrepancies=Counter(each.kind for each in progress.discrepancies),
-                frozen_symbols=(),
+                frozen_symbols=tuple(sorted(each.symbol for each in trader.frozen.all())),
                 max_age_seconds=max(_OVERDUE * period, 60.0),
             ),
         )

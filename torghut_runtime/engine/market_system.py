@@ -14,6 +14,7 @@ from typing import Any, Final
 from torghut_runtime.broker.protocol import BrokerError
 from torghut_runtime.clock import Clock
 from torghut_runtime.engine.heartbeat import Heartbeat
+from torghut_runtime.engine.metric_totals import MetricTotals
 from torghut_runtime.engine.metrics import TradingMetrics
 from torghut_runtime.engine.simulated_time import FollowingClock
 from torghut_runtime.market.features import FEATURES
@@ -70,6 +71,7 @@ class MarketSystem:
         self._clock = clock
         self._emit = emit
         self._metrics = metrics
+        self._totals = MetricTotals(metrics)
         self._longest_pause = longest_pause
         self._assets = AssetBook(reader)
         self._continuity = SignalContinuity(settings.data, settings.stops)
@@ -78,6 +80,7 @@ class MarketSystem:
         self._wanted: Subscriptions | None = None
         self._cursors: Callable[[], Cursors] = dict[tuple[str, str], datetime]
         self._changed = threading.Event()
+        self._anew: set[str] = set()
         self._ask_facts = threading.Event()
         self._feed: MarketFeed | None = None
         self._known: Subscriptions | None = None
@@ -105,10 +108,16 @@ class MarketSystem:
             self._changed.set()
             self._ask_facts.set()
 
+    def renew(self, symbol: str) -> None:
+        """Have the history of a symbol emitted again: it is told in other units now."""
+        self._anew.add(symbol)
+        self._changed.set()
+
     def want_nothing(self) -> None:
         """The term is over."""
         self._wanted = None
         self._changed.set()
+        self._ask_facts.set()
 
     @property
     def connected(self) -> bool:
@@ -145,6 +154,10 @@ class MarketSystem:
         self._metrics.symbol_staleness(seen.staleness_seconds)
         view = self.universe.view
         self._metrics.universe(view.status, len(view.symbols))
+        quality = self._gate.counts()
+        self._metrics.feature_quality(quality.null_rate, quality.staleness_ms_p95 or 0.0, quality.duplicate_ratio)
+        self._totals.features(quality.rows, quality.schema_mismatches, quality.rejections)
+        self._totals.backfilled(seen.counts.backfilled)
         return found
 
     # Shown ------------------------------------------------------------------------------------------------------------
@@ -199,7 +212,8 @@ class MarketSystem:
                     changed = self._wanted
                     if changed is None:
                         break
-                    feed.subscribe(changed)
+                    anew = [self._anew.pop() for _ in range(len(self._anew))]
+                    feed.subscribe(changed, anew=anew)
                 if not feed.is_alive:
                     raise RuntimeError("the feed of market data ended")
                 if time.monotonic() - feed.heartbeat < _FULL_SECONDS:

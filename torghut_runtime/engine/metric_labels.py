@@ -46,6 +46,7 @@ REJECTIONS: Final = frozenset(
         "max_open_orders_exceeded", "daily_loss_limit_reached", "max_drawdown_exceeded",
         # order
         "precheck_opposite_side_open_order", "alpaca_order_rejected", "submit_not_received", "queue_expired",
+        "order_unknown_unresolved",
         # adviser
         "llm_veto", "llm_error", "llm_schema_invalid", "llm_deadline_exceeded", "llm_circuit_open",
         "llm_token_budget_exceeded", "llm_daily_token_budget_exceeded", "llm_provider_not_configured",

@@ -130,11 +130,11 @@ class TradingMetrics:
         """Signals were missing for so long that entries stop."""
         self._breaches.inc()
 
-    def features_checked(self, rows: int, *, mismatches: int = 0, rejected: bool = False) -> None:
-        """A window went through the quality check."""
+    def features_checked(self, rows: int, *, mismatches: int = 0, rejections: int = 0) -> None:
+        """Rows went through the quality check; so many windows were refused."""
         self._batch_rows.inc(rows)
         self._schema.inc(mismatches)
-        self._quality.inc(int(rejected))
+        self._quality.inc(rejections)
 
     def feature_quality(self, null_rates: Mapping[str, float], staleness_ms_p95: float, duplicate_ratio: float) -> None:
         """What the newest check has measured."""

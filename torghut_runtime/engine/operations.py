@@ -49,6 +49,7 @@ class EngineOperations:
             flattener=None if core is None else core.flattener(self._stops.cancel_all),
             in_trading_thread=self._in_trading_thread,
             strategies=self._strategies,
+            mismatched=tuple if core is None else core.mismatched,
         )
 
     def _in_trading_thread(self, call: Callable[[], Any]) -> Any:

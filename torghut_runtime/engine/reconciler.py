@@ -1,15 +1,17 @@
-"""Asks the broker for orders, positions and account, in a thread of its own; comparing is the trading thread's task.
+"""Asks the broker what a pass of reconciliation wants to know, in a thread of its own.
 
-What was read is handed over as a whole; the comparison then reads it as it would read the broker.
+What is asked for and what follows from the answer is the trading thread's task
+(:mod:`torghut_runtime.engine.reconciliation`).
 """
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final
 
 from torghut_runtime.broker.protocol import BrokerError, BrokerReader, Document
 from torghut_runtime.engine.heartbeat import Heartbeat
+from torghut_runtime.orders.reconciler import Announcements, Asked, BrokerView, read_broker
 
 _READ_SECONDS: Final = 60.0
 _LOOK_SECONDS: Final = 1.0
@@ -17,61 +19,43 @@ _LOOK_SECONDS: Final = 1.0
 
 @dataclass(frozen=True)
 class BrokerAnswers:
-    """What the broker said, read in this order; ``seen`` is the caller's mark of the moment before."""
+    """What the broker said, and every deposit and withdrawal."""
 
-    seen: int
-    money: Document
-    held: list[Document]
-    since: list[Document]
-    now_open: list[Document]
-    moved: list[Document]
+    view: BrokerView
+    transfers: list[Document]
     is_settled: bool
     """Whether no money came or went while all this was read."""
-    reader: BrokerReader = field(repr=False)
-
-    def account(self) -> Document:
-        """The account."""
-        return self.money
-
-    def positions(self) -> list[Document]:
-        """Every open position."""
-        return self.held
-
-    def orders(self, *, after: str | None = None) -> list[Document]:
-        """The orders that were read."""
-        del after
-        return self.since
-
-    def open_orders(self) -> list[Document]:
-        """All open orders."""
-        return self.now_open
-
-    def transfers(self) -> list[Document]:
-        """Every deposit and withdrawal."""
-        return self.moved
-
-    def order(self, order_id: str) -> Document | None:
-        """Asked now: the order of a broker's id."""
-        return self.reader.order(order_id)
-
-    def order_by_client_id(self, client_order_id: str) -> Document | None:
-        """Asked now: the order of a client order id."""
-        return self.reader.order_by_client_id(client_order_id)
 
 
-class Reconciler:
-    """Reads when asked; ``deliver`` gets the answers, or the error that came instead."""
+Deliver = Callable[[BrokerAnswers | BrokerError], object]
+"""Gets the answers, or the error that came instead; in the thread that has read."""
 
-    def __init__(self, reader: BrokerReader, deliver: Callable[[BrokerAnswers | BrokerError], object]) -> None:
+
+def read_answers(reader: BrokerReader, announcements: Announcements | None, asked: Asked) -> BrokerAnswers:
+    """Ask for everything, transfers before and after the rest.
+
+    Raises:
+        BrokerError: the broker does not answer.
+    """
+    before = reader.transfers()
+    view = read_broker(reader, announcements, asked)
+    after = reader.transfers()
+    return BrokerAnswers(view, after, before == after)
+
+
+class BrokerReading:
+    """Reads when asked, the last thing that was asked for first and only."""
+
+    def __init__(self, reader: BrokerReader, announcements: Announcements | None) -> None:
         self._reader = reader
-        self._deliver = deliver
-        self._asked: tuple[int, str | None] | None = None
+        self._announcements = announcements
+        self._asked: tuple[Asked, Deliver] | None = None
         self._wake = threading.Condition()
 
-    def ask(self, seen: int, after: str | None) -> None:
-        """Read soon; ``after``: only orders submitted after this time, and open ones."""
+    def ask(self, asked: Asked, deliver: Deliver) -> None:
+        """Read soon."""
         with self._wake:
-            self._asked = (seen, after)
+            self._asked = (asked, deliver)
             self._wake.notify_all()
 
     def run(self, beat: Heartbeat, stop: threading.Event) -> None:
@@ -80,21 +64,13 @@ class Reconciler:
             beat.beat()
             with self._wake:
                 self._wake.wait_for(lambda: self._asked is not None or stop.is_set(), _LOOK_SECONDS)
-                asked, self._asked = self._asked, None
-            if asked is not None and not stop.is_set():
+                wanted, self._asked = self._asked, None
+            if wanted is not None and not stop.is_set():
                 beat.beat(_READ_SECONDS)
+                asked, deliver = wanted
                 try:
-                    answers = self._read(*asked)
+                    answers = read_answers(self._reader, self._announcements, asked)
                 except BrokerError as error:
-                    self._deliver(error)
+                    deliver(error)
                 else:
-                    self._deliver(answers)
-
-    def _read(self, seen: int, after: str | None) -> BrokerAnswers:
-        reader = self._reader
-        before = reader.transfers()
-        positions = reader.positions()
-        account = reader.account()
-        moved = reader.transfers()
-        orders, now_open = reader.orders(after=after), reader.open_orders()
-        return BrokerAnswers(seen, account, positions, orders, now_open, moved, moved == before, reader)
+                    deliver(answers)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
+from datetime import datetime
 from decimal import Decimal
 from typing import Any, Final
 
@@ -11,7 +12,9 @@ from torghut_runtime.engine.core import TradingCore
 from torghut_runtime.engine.live_catalog import LiveCatalog
 from torghut_runtime.engine.progress import Progress
 from torghut_runtime.engine.stance import Stance
+from torghut_runtime.market.calendar import TradingCalendar
 from torghut_runtime.orders.portfolio import Position, Slot
+from torghut_runtime.orders.reconcile import OF_POSITIONS
 from torghut_runtime.risk.limits import Limits, drawdown
 from torghut_runtime.risk.trading_state import KILL_SWITCH, OPERATOR_HALT, OPERATOR_REDUCE, KillSwitch, TradingState
 from torghut_runtime.trading_settings import TradingSettings
@@ -131,6 +134,18 @@ def rollback_of(state: TradingState) -> dict[str, Any]:
     }
 
 
+def calendar_document(moment: datetime, *, agrees: bool) -> dict[str, Any]:
+    """Whether the exchange is open by the engine's clock, when it opens next, whether the broker's clock agrees."""
+    calendar = TradingCalendar()
+    session = calendar.next_session(moment)
+    return {
+        "now": moment,
+        "open": calendar.session_at(moment) is not None,
+        "next_open": None if session is None else calendar.session_open(session),
+        "agrees": agrees,
+    }
+
+
 def limits_of(settings: TradingSettings, account: AccountView | None) -> dict[str, Any]:
     """Value, source and room of each cap that is set; the room only where it is one number for the whole account."""
     limits = Limits.of(settings)
@@ -182,8 +197,10 @@ def positions_of(core: TradingCore | None, progress: Progress) -> dict[str, Any]
     equity = portfolio.equity
     exposed = sum((abs(qty * price) for qty, price in _held(core)), _ZERO)
     net = sum((qty * price for qty, price in _held(core)), _ZERO)
-    broker = {each.symbol: each.broker.get("qty") for each in progress.discrepancies if each.symbol is not None}
-    symbols = sorted({slot[1] for slot, _ in portfolio.positions()} | set(broker))
+    differing = [each for each in progress.discrepancies if each.kind in OF_POSITIONS]
+    broker = {each.symbol: each.broker.get("qty") for each in differing if each.symbol is not None}
+    frozen = {each.symbol for each in core.frozen.all()}
+    symbols = sorted({slot[1] for slot, _ in portfolio.positions()} | set(broker) | frozen)
     return canonical_value(
         {
             "account": {
@@ -226,7 +243,7 @@ def _item(core: TradingCore, symbol: str, broker_qty: str | None) -> dict[str, A
         "reserved_qty": reserved,
         "broker_qty": theirs,
         "discrepancy_qty": theirs - qty,
-        "frozen": False,
+        "frozen": symbol in core.frozen,
         "by_strategy": [_part(slot, each) for slot, each in held],
     }
 

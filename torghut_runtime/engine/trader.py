@@ -200,7 +200,13 @@ class Trader:
         self._market.forget(symbol, timeframe)
         self.driver.warm_up((bar, self.seconds_to_close(bar)) for bar in bars)
         self._prices[symbol] = self._market.price(bars[-1], self._clock.now(), waits=self._waits(bars[-1]))
-        self.portfolio.mark(symbol, as_decimal(bars[-1].close))
+        self._mark(symbol, as_decimal(bars[-1].close))
+
+    def forget(self, symbol: str) -> None:
+        """Know nothing of a symbol's past any more, for example because it was told in other units."""
+        for timeframe in {each.entry.base_timeframe for each in self.driver.strategies}:
+            self.driver.forget(symbol, timeframe)
+            self._market.forget(symbol, timeframe)
 
     def _count_held(self, bars: Sequence[Bar]) -> None:
         """How many bars the positions of an earlier process have been held."""

@@ -9,13 +9,12 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, Final
 
 import sqlalchemy as sa
 
 from torghut_runtime.broker.protocol import BrokerError
-from torghut_runtime.canonical import utc_text
 from torghut_runtime.clock import NANOSECONDS
 from torghut_runtime.engine.core import Outside, TradingCore
 from torghut_runtime.engine.evaluation import Evaluation
@@ -25,18 +24,16 @@ from torghut_runtime.engine.leadership import Leadership
 from torghut_runtime.engine.live_catalog import LiveCatalog
 from torghut_runtime.engine.market_system import MarketSystem
 from torghut_runtime.engine.progress import Progress
-from torghut_runtime.engine.reconciler import BrokerAnswers, Reconciler
+from torghut_runtime.engine.reconciler import BrokerReading
+from torghut_runtime.engine.reconciliation import Reconciliation
 from torghut_runtime.engine.simulated_time import FollowingClock
 from torghut_runtime.engine.stop_system import StopSystem
 from torghut_runtime.engine.trade_updates import TradeUpdates
 from torghut_runtime.engine.trader import Trader
 from torghut_runtime.errors import StoreUnavailableError, UpstreamError
 from torghut_runtime.market_data.closed_bars import ClosedBars
-from torghut_runtime.orders.reconcile import KINDS, POSITION, Discrepancy, reconcile
-from torghut_runtime.risk.baselines import transfers_of
-from torghut_runtime.risk.trading_state import DATABASE_UNAVAILABLE
+from torghut_runtime.risk.trading_state import ACCOUNT_MISMATCH, DATABASE_UNAVAILABLE
 from torghut_runtime.storage.database import connect
-from torghut_runtime.storage.discrepancies import write_findings
 from torghut_runtime.storage.lease import Lease, LeaseLostError
 from torghut_runtime.storage.migrations import is_at_head
 from torghut_runtime.storage.strategies import stored_entries, write_strategies
@@ -53,7 +50,6 @@ _STEP_SECONDS: Final = 0.05
 _CALL_SECONDS: Final = 30.0
 _START_SECONDS: Final = 180.0
 _WIND_DOWN_SECONDS: Final = 4.0
-_RECONCILED_ORDERS: Final = timedelta(days=1)
 
 Command = Callable[[], None]
 Item = Command | bytes | ClosedBars
@@ -74,7 +70,7 @@ class Surroundings:
     updates: TradeUpdates
     market: MarketSystem
     catalog: LiveCatalog
-    reconciler: Reconciler
+    reading: BrokerReading
     inbox: Inbox[Item]
     stops: StopSystem
     evaluation: Evaluation
@@ -98,8 +94,16 @@ class TradingLoop:
         self._batches_taken = self._bars_taken = 0
         self._warm_after: int | None = None
         self._evaluate_ns = 0
-        self._reconcile_ns = 0
-        self._reconcile_wanted = threading.Event()
+        self.reconciliation = Reconciliation(
+            reading=parts.reading,
+            in_trading_thread=lambda call: parts.inbox.put("commands", call),
+            stance=self._stance,
+            clock=self._clock,
+            period_ms=self._settings.mode.reconcile_ms,
+            progress=self.progress,
+            heard=lambda: self._seen + parts.inbox.depth("order_updates"),
+            note=self._note,
+        )
         self._catalog_changed = threading.Event()
         parts.catalog.changed = self._catalog_changed.set
 
@@ -164,7 +168,11 @@ class TradingLoop:
         self._at("resolving")
         core.resolve()
         self._at("comparing")
-        self._found(core.compare())
+        first = core.compare()
+        self.reconciliation.conclude(core, first)
+        if first.account_fault is not None:
+            raise NotReadyError(ACCOUNT_MISMATCH)
+        core.frozen.on_thawed.append(self._thawed)
         strategies = parts.catalog.current.running(core.holders())
         trader = core.take_up(
             strategies,
@@ -228,8 +236,8 @@ class TradingLoop:
     def _trade(self, core: TradingCore, trader: Trader, beat: Heartbeat, stop: threading.Event) -> None:
         """Everything that comes, in order, until the lease is another's or the end."""
         leadership = self._parts.leadership
-        self._evaluate_ns = self._reconcile_ns = self._clock.now_ns()
-        self._ask_broker()
+        self._evaluate_ns = self._clock.now_ns()
+        self.reconciliation.begin(core)
         while not stop.is_set():
             lease = leadership.lease
             if lease is None or lease.fencing_token != core.lease.fencing_token:
@@ -242,6 +250,7 @@ class TradingLoop:
             beat.beat(_CALL_SECONDS)
             self._due(trader)
             core.cursors.write()
+            core.sweep()
         self._wind_down(core, trader)
 
     def _be_ready(self) -> None:
@@ -313,8 +322,7 @@ class TradingLoop:
         if now_ns >= self._evaluate_ns:
             self._evaluate_ns = now_ns + mode.poll_ms * NANOSECONDS // 1_000
             self.evaluation.evaluate(trader, self.progress)
-        if now_ns >= self._reconcile_ns or self._reconcile_wanted.is_set():
-            self._ask_broker()
+        self.reconciliation.look()
 
     # Catalog ----------------------------------------------------------------------------------------------------------
 
@@ -330,48 +338,11 @@ class TradingLoop:
         self._parts.market.want(running, core.cursors.now)
         self._write_catalog()
 
-    # Reconciliation ---------------------------------------------------------------------------------------------------
-
-    def reconcile_soon(self) -> None:
-        """Ask the broker at the next occasion; from any thread."""
-        self._reconcile_wanted.set()
-
-    def _ask_broker(self) -> None:
-        self._reconcile_wanted.clear()
-        self._reconcile_ns = self._clock.now_ns() + self._settings.mode.reconcile_ms * NANOSECONDS // 1_000
-        after = utc_text(self._clock.now() - _RECONCILED_ORDERS)
-        self._parts.reconciler.ask(self._seen + self._parts.inbox.depth("order_updates"), after)
-
-    def answered(self, answers: BrokerAnswers | BrokerError) -> None:
-        """Take what the broker answered; in the trading thread."""
-        core = self.core
-        if core is None or core.trader is None:
-            return
-        if isinstance(answers, BrokerError):
-            self._note(f"reconciliation: {answers}")
-            return
-        self._see(answers.account())
-        found = reconcile(core.manager, answers)
-        if self._seen + self._parts.inbox.depth("order_updates") != answers.seen:
-            # Something happened while the broker answered: its positions may be older or newer than ours.
-            self._reconcile_wanted.set()
-            found = [each for each in found if each.kind != POSITION]
-            self._found(found, partly=True)
-            return
-        if answers.is_settled:
-            core.trader.account.transferred(transfers_of(answers.transfers()))
-            core.value(answers.account(), answers.held)
-        else:
-            self._reconcile_wanted.set()
-        self._found(found)
-
-    def _found(self, found: list[Discrepancy], *, partly: bool = False) -> None:
-        self.progress.discrepancies = found
-        kinds = [kind for kind in KINDS if not (partly and kind == POSITION)]
-        with connect(self._parts.database) as connection:
-            write_findings(connection, self._label, kinds, found)
-        if not partly:
-            self.progress.last_reconcile_at = self._clock.now()
+    def _thawed(self, symbol: str) -> None:
+        """The difference in a symbol has been booked: its past may be told in other units now."""
+        if self.core is not None and self.core.trader is not None:
+            self.core.trader.forget(symbol)
+        self._parts.market.renew(symbol)
 
     # The end of a term ------------------------------------------------------------------------------------------------
 
@@ -394,6 +365,7 @@ class TradingLoop:
 
     def _end_term(self) -> None:
         core, self.core = self.core, None
+        self.reconciliation.end()
         self._stance.set(reconciled=False)
         self._parts.inbox.refuse("order_updates", "bars")
         self._parts.market.want_nothing()

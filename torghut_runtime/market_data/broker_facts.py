@@ -11,7 +11,7 @@ from decimal import Decimal, InvalidOperation
 from typing import Any, Final, Protocol
 
 from torghut_runtime.broker.protocol import BrokerError, Document
-from torghut_runtime.clock import Clock
+from torghut_runtime.clock import Clock, SystemClock
 from torghut_runtime.market.hours import SessionHours
 
 TOLERANCE: Final = timedelta(seconds=60)
@@ -70,6 +70,10 @@ class CalendarGuard:
 
     def check(self) -> str | None:
         """Ask the broker; what is wrong, None when nothing is. No answer leaves what was found before."""
+        if isinstance(self._clock, SystemClock) and abs(self._clock.jump) > TOLERANCE:
+            # Database and broker date by clocks of their own: which of the two is right, nobody here can tell.
+            self._fault = f"the machine's clock was set by {self._clock.jump.total_seconds():.0f} s; restart"
+            return self._fault
         before = self._clock.now()
         try:
             document = self._reader.clock()

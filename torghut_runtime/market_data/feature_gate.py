@@ -6,7 +6,7 @@ back in time. Only the age is measured against the clock.
 """
 
 import math
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -133,12 +133,13 @@ class FeatureGate:
         """For metrics."""
         rows = [row for series in self._series.values() for row in series.rows]
         total = max(len(rows), 1)
+        missing = Counter(name for row in rows for name in row.missing)
         ratios = [_duplicate_ratio(series) for series in self._series.values()]
         return GateCounts(
             self._rows,
             self._schema_mismatches,
             self._rejections,
-            {name: sum(name in row.missing for row in rows) / total for name in fields},
+            {name: missing[name] / total for name in fields},
             float(np.quantile(np.array(self._ages), 0.95)) if self._ages else None,
             max(ratios, default=0.0),
         )

@@ -306,7 +306,10 @@ def move_intents(cursor: Cursor, leading: Sequence[tuple[Link, Order]]) -> None:
         UPDATE trade_decisions d SET status = n.status, executed_at = n.executed_at, updated_at = now()
         FROM unnest(%s::uuid[], %s::integer[], %s::text[], %s::timestamptz[]) n(id, intent_seq, status, executed_at)
         WHERE d.id = n.id AND (d.status, d.executed_at) IS DISTINCT FROM (n.status, n.executed_at)
-            AND n.intent_seq = (SELECT max(o.intent_seq) FROM order_intents o WHERE o.trade_decision_id = n.id)
+            AND n.intent_seq = (
+                SELECT max(o.intent_seq) FROM order_intents o
+                WHERE o.trade_decision_id = n.id AND (o.state <> 'rejected' OR o.intent_seq = n.intent_seq)
+            )
         """,
         (
             arrays.texts([link.trade_decision_id for link, _ in deciding]),

@@ -134,17 +134,17 @@ class OrderManager:
             return Outcome("known")
         payload = intent.terms.payload(intent.client_order_id)
         changes = {name: payload[name] for name in ("limit_price", "client_order_id")}
-        return self._send(intent, lambda: self._firewall.replace(old_order_id, changes))
+        return self._send(intent, lambda: self._firewall.replace(old_order_id, changes), replaces=True)
 
     def _submit(self, intent: Intent, flatten: Flatten | None) -> Document:
         payload = intent.terms.payload(intent.client_order_id)
         return self._firewall.submit(payload, is_exit=intent.is_exit, flatten=flatten)
 
-    def _send(self, intent: Intent, request: Callable[[], Document]) -> Outcome:
+    def _send(self, intent: Intent, request: Callable[[], Document], *, replaces: bool = False) -> Outcome:
         with about(**fields_of(intent)):
-            return self._ask(intent, request)
+            return self._ask(intent, request, replaces=replaces)
 
-    def _ask(self, intent: Intent, request: Callable[[], Document]) -> Outcome:
+    def _ask(self, intent: Intent, request: Callable[[], Document], *, replaces: bool) -> Outcome:
         sent_at = self._clock.now()
         self._journal.move(intent, "submitting", sent_at=sent_at)
         self._reached("submitting")
@@ -159,7 +159,7 @@ class OrderManager:
             return replace(self.refuse(intent, RATE), retry_after=error.retry_after)
         except RejectedError as error:
             self._answered(left, "rejected")
-            return self._rejected(intent, error)
+            return self._rejected(intent, error, replaces=replaces)
         except UncertainError as error:
             self.metrics.submitted()
             self.metrics.broker_error("uncertain")
@@ -181,12 +181,14 @@ class OrderManager:
         if error is not None:
             self.metrics.broker_error(error)
 
-    def _rejected(self, intent: Intent, error: RejectedError) -> Outcome:
+    def _rejected(self, intent: Intent, error: RejectedError, *, replaces: bool) -> Outcome:
+        """A definite no; to a new price it is no failure of the broker's: the order may have been filled meanwhile."""
         if error.is_duplicate_key:
             self._mark_unknown(intent, error.message)
             self.resolve()
             return self._outcome(intent)
-        self.failures_in_a_row += 1
+        if not replaces:
+            self.failures_in_a_row += 1
         existing = "" if error.existing_order_id is None else f" (order {error.existing_order_id})"
         return self.refuse(intent, REJECTED, f"{error.code or error.status}: {error.message}{existing}")
 

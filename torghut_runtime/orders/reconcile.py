@@ -4,13 +4,12 @@ What is then compared with the broker, again and again, is :mod:`torghut_runtime
 an order.
 """
 
-import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Final
 
-from torghut_runtime.broker.protocol import BrokerReader, Document
+from torghut_runtime.broker.protocol import Document
 from torghut_runtime.clock import nanoseconds_of
 from torghut_runtime.market.timeframe import DAILY
 from torghut_runtime.orders.journal import StoredIntent
@@ -24,7 +23,10 @@ STATUS: Final = "status_mismatch"
 FILLED: Final = "filled_qty_mismatch"
 POSITION: Final = "position_qty_mismatch"
 ACCOUNT: Final = "account_mismatch"
-KINDS: Final = (MISSING, STATUS, FILLED, POSITION, ACCOUNT, "split_unreconciled")
+OF_ORDERS: Final = (MISSING, STATUS, FILLED, ACCOUNT)
+"""What a pass finds without looking at positions."""
+OF_POSITIONS: Final = (POSITION, "split_unreconciled")
+KINDS: Final = (*OF_ORDERS, *OF_POSITIONS)
 """Discrepancies that a pass opens and closes; the others are the fold's."""
 
 
@@ -90,32 +92,6 @@ def resolve_left(manager: OrderManager, intents: Sequence[StoredIntent]) -> list
 def _goes_on(stored: StoredIntent) -> bool:
     daily = stored.decision is not None and stored.decision.timeframe == DAILY
     return stored.intent.is_exit or daily or stored.intent.terms.time_in_force == "opg"
-
-
-def reconcile(manager: OrderManager, reader: BrokerReader, *, after: str | None = None) -> list[Discrepancy]:
-    """One pass without store or frozen symbols; :class:`~torghut_runtime.orders.reconciler.Reconciler` does the whole.
-
-    Raises:
-        BrokerError: the broker does not answer; nothing is concluded.
-    """
-    began = time.perf_counter()
-    tracker = manager.tracker
-    positions = reader.positions()
-    seen = {document["id"]: document for document in (*reader.orders(after=after), *reader.open_orders())}
-    manager.take_all(seen.values())
-    found: list[Discrepancy] = []
-    for order in tracker.open_orders():
-        client_id = None if order.intent is None else order.intent.client_order_id
-        if order.order_id in seen or client_id is None:
-            continue
-        document = reader.order_by_client_id(client_id)
-        if document is not None:
-            manager.take(document)
-        else:
-            ours = {"status": order.state.status, "client_order_id": client_id}
-            found.append(Discrepancy(MISSING, order.state.symbol, order.order_id, ours, {}))
-    manager.metrics.reconcile_took(time.perf_counter() - began)
-    return [*found, *position_differences(tracker, positions)]
 
 
 def position_differences(tracker: OrderTracker, positions: Iterable[Document]) -> list[Discrepancy]:

@@ -23,7 +23,16 @@ from torghut_runtime.orders.frozen_symbols import MISMATCH, SPLIT, FrozenSymbol,
 from torghut_runtime.orders.manager import OrderManager
 from torghut_runtime.orders.model import plain
 from torghut_runtime.orders.portfolio import BookedFill, Portfolio, Position, Slot
-from torghut_runtime.orders.reconcile import ACCOUNT, FILLED, KINDS, MISSING, POSITION, STATUS, Discrepancy
+from torghut_runtime.orders.reconcile import (
+    ACCOUNT,
+    FILLED,
+    KINDS,
+    MISSING,
+    OF_ORDERS,
+    POSITION,
+    STATUS,
+    Discrepancy,
+)
 from torghut_runtime.orders.splits import Split
 from torghut_runtime.orders.tracker import TrackedOrder
 
@@ -31,6 +40,8 @@ ZERO: Final = Decimal(0)
 OVERLAP: Final = timedelta(minutes=5)
 """So much of the time before the last pass is asked for again."""
 SPLITS_BACK: Final = timedelta(days=30)
+SPLITS_AHEAD: Final = timedelta(days=5)
+"""Splits are known before the session that begins with them: its first bar is judged by them."""
 _NEW_YORK: Final = ZoneInfo("America/New_York")
 _EARLY_RANK: Final = 20
 _RUNNING: Final = 2
@@ -73,8 +84,11 @@ class ReconcileStore(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What there is to ask: orders since a time, and what we believe to be open and held."""
+    """What there is to ask, and when it was: orders since a time, and what we believe to be open and held."""
 
+    at: datetime
+    began: float
+    """By ``time.perf_counter``."""
     after: str | None
     open_orders: tuple[str, ...]
     quantities: Mapping[str, Decimal]
@@ -84,8 +98,9 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class BrokerView:
-    """What the broker said; ``splits`` is None where they were not asked for or not told."""
+    """What the broker said to what was asked; ``splits`` is None where they were not asked for or not told."""
 
+    asked: Asked
     account: Document
     positions: Sequence[Document]
     orders: Sequence[Document]
@@ -97,6 +112,8 @@ class BrokerView:
 class PassResult:
     """What a pass found."""
 
+    is_whole: bool
+    """Whether positions and cash were compared, too."""
     is_clean: bool
     """Account as it should be, and every difference in a position within a frozen symbol."""
     found: tuple[Discrepancy, ...]
@@ -113,8 +130,9 @@ class PassResult:
     """Broker's ids of open orders that are none of ours."""
     bad_rows: int = 0
     """Rows of orders and positions that could not be read."""
-    cash_change: Decimal = ZERO
-    """What the broker's cash differs by beyond our fills (fees, dividends, transfers), twice the same; taken over."""
+    cash_change: Decimal | None = None
+    """What the broker's cash differed by beyond our fills (fees, dividends, transfers), and was taken over; None where
+    it was not: positions differ, or money was on its way."""
 
 
 def read_broker(reader: BrokerReader, announcements: Announcements | None, asked: Asked) -> BrokerView:
@@ -123,7 +141,8 @@ def read_broker(reader: BrokerReader, announcements: Announcements | None, asked
     Raises:
         BrokerError: the broker does not answer; nothing is concluded.
     """
-    account, positions = reader.account(), reader.positions()
+    # In this order: what fills in between is not in the positions yet, so cash that would mislead is not taken over.
+    positions, account = reader.positions(), reader.account()
     orders = {
         str(document.get("id")): document for document in (*reader.orders(after=asked.after), *reader.open_orders())
     }
@@ -139,14 +158,14 @@ def read_broker(reader: BrokerReader, announcements: Announcements | None, asked
     theirs = {symbol: qty for symbol, (qty, _, _) in _positions(positions)[0].items()}
     differs = any(asked.quantities.get(symbol, ZERO) != theirs.get(symbol, ZERO) for symbol in held)
     splits = _splits(announcements, held, asked) if differs or asked.splits_wanted else None
-    return BrokerView(account, positions, list(orders.values()), frozenset(missing), splits)
+    return BrokerView(asked, account, positions, list(orders.values()), frozenset(missing), splits)
 
 
 def _splits(announcements: Announcements | None, symbols: Iterable[str], asked: Asked) -> Sequence[Split] | None:
     if announcements is None:
         return None
     try:
-        return announcements.splits(symbols, asked.today - SPLITS_BACK, asked.today)
+        return announcements.splits(symbols, asked.today - SPLITS_BACK, asked.today + SPLITS_AHEAD)
     except BrokerError:
         return None
 
@@ -199,7 +218,7 @@ class Reconciler:
             manager: with tracker and portfolio, restored.
             reader: of the account.
             store: where results are kept.
-            frozen: the set that decisions ask.
+            frozen: the set that decisions ask; what it holds already is stored.
             clock: of trading.
             announcements: of splits; None knows of none.
             account_fault: what is wrong with an account (:func:`~torghut_runtime.broker.alpaca.account_fault`).
@@ -216,15 +235,12 @@ class Reconciler:
         self._announcements = announcements
         self._fault = account_fault
         self._since = since
-        self._asked_at: datetime | None = None
-        self._began = time.perf_counter()
         self._account_id: str | None = None
         self._running: dict[str, tuple[Decimal, int, int]] = {}
         self._prices: dict[str, Decimal] = {}
         self._booked = booked
-        self._stored: set[str] = set()
+        self._stored = {each.symbol for each in frozen.all()}
         self._splits_on: date | None = None
-        self._cash_off: Decimal | None = None
         self._cash_known = False
 
     def run_pass(self) -> PassResult:
@@ -239,10 +255,11 @@ class Reconciler:
     def asked(self) -> Asked:
         """What the next pass asks for."""
         now = self._clock.now()
-        self._asked_at, self._began = now, time.perf_counter()
         today = now.astimezone(_NEW_YORK).date()
         quantities = {slot[1]: self._portfolio.symbol_qty(slot[1]) for slot, _ in self._portfolio.positions()}
         return Asked(
+            now,
+            time.perf_counter(),
             None if self._since is None else utc_text(self._since - OVERLAP),
             tuple(order.order_id for order in self._tracker.open_orders()),
             quantities,
@@ -250,8 +267,14 @@ class Reconciler:
             bool(quantities) and self._splits_on != today,
         )
 
-    def take(self, view: BrokerView) -> PassResult:
-        """Compare what the broker said with what we believe, and keep what differs. Raises as :meth:`run_pass`."""
+    def take(self, view: BrokerView, *, is_quiet: bool = True, is_settled: bool = True) -> PassResult:
+        """Compare what the broker said with what we believe, and keep what differs. Raises as :meth:`run_pass`.
+
+        Args:
+            view: what the broker said.
+            is_quiet: nothing was heard of orders while the broker was asked; else nothing is concluded about positions.
+            is_settled: no money came or went meanwhile; else its cash is not taken over.
+        """
         thawed = self._take_booked()
         fault = self._account(view.account)
         if fault is not None:
@@ -259,7 +282,7 @@ class Reconciler:
             broker = {"account_id": view.account.get("id"), "fault": fault}
             found = [Discrepancy(ACCOUNT, None, None, ours, broker)]
             self._store.write((ACCOUNT,), found)
-            return PassResult(False, tuple(found), view.account, fault, thawed=thawed)
+            return PassResult(False, False, tuple(found), view.account, fault, thawed=thawed)
         before = {order.order_id for order in self._tracker.orders()}
         bad_orders = self._manager.take_all(view.orders)
         turned_up = [
@@ -268,18 +291,20 @@ class Reconciler:
         ]  # fmt: skip
         if view.splits is not None:
             self.frozen.splits = tuple(view.splits)
-            self._splits_on = self._today()
+            self._splits_on = view.asked.today
         held, bad_positions = _positions(view.positions)
-        found = [*self._orders(view), *self._compare(held)]
+        found = [*self._orders(view), *(self._compare(held, all_read=not bad_positions) if is_quiet else ())]
         newly = self._keep_freezes()
-        self._store.write(KINDS, found)
+        self._store.write(KINDS if is_quiet else OF_ORDERS, found)
         if changes := self._portfolio.take_changes():
             self._store.save_positions(changes, self._clock.now())
         differing = {each.symbol for each in found if each.kind in (POSITION, SPLIT)}
-        cash_change = ZERO if differing or bad_positions else self._take_cash(view.account)
-        self._since = self._asked_at or self._clock.now()
-        self._manager.metrics.reconcile_took(time.perf_counter() - self._began)
+        agree = is_quiet and is_settled and not differing and not bad_positions
+        cash_change = self._take_cash(view.account) if agree or not self._cash_known else None
+        self._since = view.asked.at
+        self._manager.metrics.reconcile_took(time.perf_counter() - view.asked.began)
         return PassResult(
+            is_whole=is_quiet,
             is_clean=not bad_positions and all(symbol in self.frozen for symbol in differing if symbol is not None),
             found=tuple(found),
             account=view.account,
@@ -303,22 +328,15 @@ class Reconciler:
             self._account_id = account_id
         return None if account_id == self._account_id else f"is not the account {self._account_id} of the start"
 
-    def _take_cash(self, account: Document) -> Decimal:
-        """Cash that nothing of ours explains: taken over at the start, later once it is the same twice."""
+    def _take_cash(self, account: Document) -> Decimal | None:
+        """Take the broker's cash over; what of it nothing of ours explains. At the start all of it is the beginning."""
         cash = _number(account.get("cash"))
         if cash is None:
-            return ZERO
-        off = cash - self._portfolio.cash
-        if not self._cash_known:
-            self._cash_known = True
-            self._portfolio.align_cash(cash)
-            return ZERO
-        steady, self._cash_off = off == self._cash_off, off
-        if not off or not steady:
-            return ZERO
+            return None
+        change = cash - self._portfolio.cash
         self._portfolio.align_cash(cash)
-        self._cash_off = None
-        return off
+        change, self._cash_known = change if self._cash_known else ZERO, True
+        return change
 
     # Orders -----------------------------------------------------------------------------------------------------------
 
@@ -336,9 +354,10 @@ class Reconciler:
 
     # Positions --------------------------------------------------------------------------------------------------------
 
-    def _compare(self, held: Mapping[str, Held]) -> Iterable[Discrepancy]:
+    def _compare(self, held: Mapping[str, Held], *, all_read: bool) -> Iterable[Discrepancy]:
         ours = {slot[1]: self._portfolio.symbol_qty(slot[1]) for slot, _ in self._portfolio.positions()}
-        for symbol in sorted({*ours, *held}):
+        for symbol in sorted({*ours, *held} if all_read else held):
+            # With a row that cannot be read, what is missing may be in it.
             we, (they, average, price) = ours.get(symbol, ZERO), held.get(symbol, (ZERO, None, None))
             if we == they:
                 self._running.pop(symbol, None)
@@ -422,9 +441,6 @@ class Reconciler:
                 self._stored.add(each.symbol)
                 newly.append(each.symbol)
         return tuple(sorted(newly))
-
-    def _today(self) -> date:
-        return (self._asked_at or self._clock.now()).astimezone(_NEW_YORK).date()
 
 
 def _is_newest(document: Document, order: TrackedOrder) -> bool:

@@ -29,6 +29,8 @@ from torghut_runtime.storage.decision_inputs import INSERT_STEP, step_values
 from torghut_runtime.storage.lease import HELD_LEASE, Lease, LeaseLostError
 from torghut_runtime.storage.order_tables import execution_order_events, order_intents, trade_decisions
 
+_ENDS: Final = ("rejected", "expired", "canceled")
+"""States of an intent that ends without having become an order, or with its end."""
 _OURS: Final = ("initialised", "submitting", "unknown")
 """States in which no event of the broker speaks for an intent yet."""
 
@@ -59,9 +61,17 @@ WITH moved AS (
     WHERE id = %(id)s AND state = ANY(%(ours)s)
     RETURNING trade_decision_id
 )
-UPDATE trade_decisions SET status = %(status)s, updated_at = now()
+UPDATE trade_decisions d SET status = coalesce(
+    CASE WHEN %(seq)s > 0 AND %(state)s = ANY(%(ends)s) THEN (
+        SELECT coalesce(e.status, CASE WHEN o.state = ANY(%(ours)s) THEN 'submitted' ELSE o.state END)
+        FROM order_intents o LEFT JOIN executions e USING (client_order_id, alpaca_account_label)
+        WHERE o.trade_decision_id = d.id AND o.intent_seq < %(seq)s AND o.state <> ALL(%(ends)s)
+        ORDER BY o.intent_seq DESC LIMIT 1
+    ) END, %(status)s), updated_at = now()
 WHERE id IN (SELECT trade_decision_id FROM moved) RETURNING id
 """
+"""One that ends without an order (a new price for an order that was filled meanwhile) leaves its decision what the
+intent before it has come to."""
 
 
 class PostgresJournal:
@@ -107,6 +117,8 @@ class PostgresJournal:
             "reason": None if reason is None else reason[:128],
             "sent_at": sent_at,
             "ours": list(_OURS),
+            "ends": list(_ENDS),
+            "seq": intent.seq,
             "status": "submitted" if state in ("submitting", "unknown") else state,
         }
         self._written([(_MOVE, values)])

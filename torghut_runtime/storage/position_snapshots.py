@@ -37,6 +37,8 @@ def save_positions(
         connection.execute(sa.insert(position_snapshots), rows)
 
 
-def delete_old_positions(connection: sa.Connection, now: datetime) -> int:
-    """Delete what is older than it is kept; how many rows it were."""
-    return connection.execute(sa.delete(position_snapshots).where(position_snapshots.c.at < now - KEPT)).rowcount
+def delete_old_positions(connection: sa.Connection, now: datetime, most: int = 10_000) -> int:
+    """Delete what is older than it is kept, the oldest first and at most so many rows; how many it were."""
+    table = position_snapshots
+    old = sa.select(table.c.id).where(table.c.at < now - KEPT).order_by(table.c.at).limit(most)
+    return connection.execute(sa.delete(table).where(table.c.id.in_(old.scalar_subquery()))).rowcount

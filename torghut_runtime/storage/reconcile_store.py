@@ -16,7 +16,7 @@ from torghut_runtime.orders.reconcile import Discrepancy
 from torghut_runtime.storage.database import create_engine, transaction
 from torghut_runtime.storage.discrepancies import write_findings
 from torghut_runtime.storage.position_adjustments import store_freeze, stored_adjustments, stored_freezes
-from torghut_runtime.storage.position_snapshots import save_positions
+from torghut_runtime.storage.position_snapshots import delete_old_positions, save_positions
 
 
 class PostgresReconcileStore:
@@ -57,6 +57,11 @@ class PostgresReconcileStore:
         """Keep what positions have changed to."""
         with self._transaction() as connection:
             save_positions(connection, self._account, changes, at)
+
+    def forget_positions(self, now: datetime) -> int:
+        """Delete snapshots that are older than they are kept, as many as one call may; how many it were."""
+        with self._transaction() as connection:
+            return delete_old_positions(connection, now)
 
     @contextmanager
     def _transaction(self) -> Generator[sa.Connection]:

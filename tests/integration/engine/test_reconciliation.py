@@ -88,6 +88,8 @@ def test_one_bad_row_does_not_end_a_pass(path: OrderPath, simulator: RunningSimu
     result = path.reconciler.take(bad)
     assert (result.bad_rows, result.found) == (4, ())
     assert path.portfolio.symbol_qty("AAPL") == 10
+    ours = replace(view, positions=[{"symbol": "AAPL", "qty": "NaN"}])
+    assert [path.reconciler.take(ours).mismatched for _ in range(4)] == [()] * 4
     assert path.compare().is_clean
 
 
@@ -173,11 +175,32 @@ def test_another_account_closes_everything(path: OrderPath, engine: sa.Engine, s
     assert discrepancies(engine) == [("account_mismatch", None, 1, "no_longer_found")]
 
 
-def test_a_deposit_is_taken_over_once_it_was_seen_twice(path: OrderPath, simulator: RunningSimulator) -> None:
+def test_a_deposit_is_taken_over_once_nothing_moves_and_positions_agree(
+    path: OrderPath, simulator: RunningSimulator
+) -> None:
     before = path.portfolio.cash
     control(simulator, account={"cash": float(before) + 500})
-    assert [path.compare().cash_change for _ in range(3)] == [0, 500, 0]
+    view = read_broker(path.reader, None, path.reconciler.asked())
+    strange = replace(view, positions=[{"symbol": "MSFT", "qty": "1"}])
+    assert path.reconciler.take(strange).cash_change is None
+    assert path.reconciler.take(view, is_settled=False).cash_change is None
+    assert path.reconciler.take(view, is_quiet=False).cash_change is None
+    assert path.portfolio.cash == before
+    assert [path.compare().cash_change for _ in range(2)] == [500, 0]
     assert path.portfolio.cash == before + 500
+
+
+def test_what_was_read_while_orders_changed_concludes_nothing_about_positions(
+    path: OrderPath, engine: sa.Engine, simulator: RunningSimulator
+) -> None:
+    view = read_broker(path.reader, None, path.reconciler.asked())
+    strange = replace(view, positions=[{"symbol": "MSFT", "qty": "1"}])
+    results = [path.reconciler.take(strange, is_quiet=False) for _ in range(4)]
+    assert [(result.is_whole, result.found, result.mismatched) for result in results] == [(False, (), ())] * 4
+    assert discrepancies(engine) == []
+    assert path.reconciler.take(strange).found != ()
+    path.reconciler.take(strange, is_quiet=False)
+    assert discrepancies(engine) == [("position_qty_mismatch", "MSFT", 1, None)]
 
 
 # Positions ------------------------------------------------------------------------------------------------------------

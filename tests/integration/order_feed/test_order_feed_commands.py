@@ -293,3 +293,40 @@ def test_one_tick_without_a_broker_ends_by_its_time(tmp_path: Path, database_dsn
         given_dsn=database_dsn, order_feed_enabled=True, order_feed_bootstrap_servers=f"127.0.0.1:{free_port()}"
     )
     assert run_tick(settings, max_seconds=1.0).stopped_by == "time"
+
+
+def test_a_feed_that_is_switched_off_pauses_and_goes_on_at_its_offset(
+    tmp_path: Path, database_dsn: str, connection: sa.Connection
+) -> None:
+    """The switch is asked before each batch, by a tick as by the continuous driver, which SIGTERM ends."""
+    from feed_settings import feed_settings
+
+    from torghut_runtime.order_feed.run import run_driver, run_tick
+
+    launcher = TansuLauncher(tmp_path)
+    with running(launcher) as servers:
+        world = World(launcher, servers, database_dsn, "feed")
+        world.create()
+        values = some_values(10, 8)
+        world.produce(values)
+        settings = feed_settings(
+            given_dsn=database_dsn,
+            order_feed_enabled=True,
+            order_feed_bootstrap_servers=servers,
+            order_feed_topic="feed",
+            order_feed_auto_offset_reset="earliest",
+            order_feed_batch_size=5,
+        )
+        assert run_tick(settings, is_enabled=lambda: False).stopped_by == "paused"
+        assert run_driver(settings, once=True, is_enabled=lambda: False).stopped_by == "paused"
+        assert run_tick(settings, max_rows=5).messages == 5
+        answers = iter([True, True, False])
+
+        def switch() -> bool:
+            if counters(connection)["messages"] == len(values):
+                os.kill(os.getpid(), signal.SIGTERM)
+            return next(answers, True)
+
+        report = run_driver(settings, once=False, is_enabled=switch)
+    assert (report.stopped_by, report.messages) == ("asked", len(values) - 5)
+    assert counters(connection)["events_persisted"] == len(values)

@@ -27,6 +27,7 @@ class FakeBroker:
         self.failures: list[BrokerError | None] = []
         self.accepts_anyway = False
         self.silent = False
+        self.replace_refusal: RejectedError | None = None
         self.calls: list[str] = []
 
     def submit(self, payload: Mapping[str, str]) -> dict[str, Any]:
@@ -37,6 +38,11 @@ class FakeBroker:
         if failure is not None:
             raise failure
         return self.orders[payload["client_order_id"]]
+
+    def replace(self, order_id: str, changes: Mapping[str, str]) -> dict[str, Any]:
+        del order_id, changes
+        assert self.replace_refusal is not None
+        raise self.replace_refusal
 
     def accept(self, payload: Mapping[str, str]) -> None:
         key = payload["client_order_id"]
@@ -223,6 +229,16 @@ def test_failures_are_counted_in_a_row() -> None:
         world.place(intent(seq))
         counts.append(world.manager.failures_in_a_row)
     assert counts == [1, 2, 0]
+
+
+def test_a_new_price_that_is_refused_is_no_failure_of_the_broker() -> None:
+    world = World()
+    world.place(intent(order_type="limit", limit_price=Decimal(10)))
+    world.broker.replace_refusal = RejectedError(422, 42210000, "order is already filled")
+    again = intent(1, order_type="limit", limit_price=Decimal(11))
+    outcome = world.manager.replace(decision(again), "order-0", again)
+    assert (outcome.kind, outcome.reason) == ("rejected", "alpaca_order_rejected")
+    assert world.manager.failures_in_a_row == 0
 
 
 def test_too_many_requests_refuse_with_the_reason_of_the_rate() -> None:

@@ -1,0 +1,67 @@
+"""What a running engine tells of itself: metrics of its state, and what doctor makes of its status."""
+
+from typing import Any
+
+from alpaca_streams import until
+from live_engine import Desk, desk, desks, entry
+
+from torghut_runtime.doctor.findings import examine
+from torghut_runtime.doctor.runtime import facts_of_documents
+from torghut_runtime.engine.engine import Engine
+from torghut_runtime.engine.metrics import as_json
+
+__all__ = ["desk", "desks"]
+
+
+def shown(engine: Engine) -> dict[str, Any]:
+    return as_json(engine.metrics.registry)
+
+
+def holding(values: dict[str, float]) -> list[str]:
+    return [name for name, value in values.items() if value]
+
+
+def blockers(engine: Engine) -> list[tuple[str, str | None]]:
+    facts = facts_of_documents("engine", engine.status(), {"reasons": list(engine.unready_reasons)}, {})
+    return [(line.check, line.code) for line in examine(facts) if line.verdict == "blocked"]
+
+
+def test_state_account_queues_and_steps_are_metrics_of_a_running_engine(desk: Desk) -> None:
+    desk.write(entry(enter_at=1))
+    engine = desk.ready(desk.engine())
+    desk.step(engine, 3)
+    until(lambda: shown(engine)["decision_inputs_total"] == 3)
+    found = shown(engine)
+    assert holding(found["state"]) == ["ACTIVE"]
+    assert holding(found["kill_switch"]) == []
+    assert (found["leader"], found["reconciled"]) == (1, 1)
+    account = engine.positions()["account"]
+    assert found["equity"] == float(account["equity"]) > 0
+    assert found["exposure"]["gross"] == float(account["gross_exposure"]) > 0
+    assert found["day_pnl"] == float(account["day_pnl"])
+    assert found["queue_depth"].keys() >= {"bars", "order_updates", "commands", "decision_inputs"}
+    assert set(found["queue_dropped_total"].values()) == {0}
+    assert found["component_restarts_total"].keys() >= {"lease", "market_data", "reconciler", "trading"}
+    assert found["strategy_events_total"] == {"alpha": 3}
+    assert found["bar_to_order_seconds"]["total"]["count"] == found["orders_submitted_total"] == 1
+
+
+def test_a_halt_and_a_broken_catalog_are_seen(desk: Desk) -> None:
+    desk.write(entry(enter_at=50))
+    engine = desk.ready(desk.engine())
+    assert blockers(engine) == []
+    desk.catalog.write_text("strategies: [{name: x, nmae: y}]")
+    until(lambda: shown(engine)["catalog_errors_total"] == 1)
+    until(lambda: blockers(engine) == [("provenance", "catalog_error")])
+    engine.operations.halt("ada", "try it")
+    until(lambda: holding(shown(engine)["state"]) == ["HALTED"])
+    assert holding(shown(engine)["kill_switch"]) == ["operator"]
+    until(lambda: shown(engine)["cancel_all_seconds"]["count"] >= 1)
+    until(lambda: ("state", "state_halted") in blockers(engine))
+    assert ("kill_switch", "kill_switch_enabled") in blockers(engine)
+
+
+def test_doctor_names_what_keeps_a_running_engine_from_entering(desk: Desk) -> None:
+    desk.write(entry(enter_at=50))
+    engine = desk.ready(desk.engine(ENABLED="false", MAX_NOTIONAL_PER_TRADE="0"))
+    assert blockers(engine) == [("enabled", "trading_disabled"), ("limits", "max_notional_exceeded")]
