@@ -327,6 +327,7 @@ def latency(world: World, minutes: int, rate: float) -> list[Measured]:
     """Bars one by one, each at its time."""
     world.warm()
     number, started, bars_taken = 0, time.perf_counter(), 0
+    used = list[float]()
     for minute in range(WARM_MINUTES, WARM_MINUTES + minutes):
         # The simulated market moves while no bar is due: the broker's time is not the engine's.
         bars = world.arrive(minute)
@@ -335,7 +336,10 @@ def latency(world: World, minutes: int, rate: float) -> list[Measured]:
             due = begin + index / rate
             while (left := due - time.perf_counter()) > 0:
                 time.sleep(left)
+            cpu, ordered = time.thread_time(), len(world.metrics.seconds["total"])
             world.take([bar], due)
+            if len(world.metrics.seconds["total"]) > ordered:
+                used.append(time.thread_time() - cpu)
             world.between()
         number += len(bars)
         bars_taken += len(bars)
@@ -351,6 +355,7 @@ def latency(world: World, minutes: int, rate: float) -> list[Measured]:
         Measured("latency", "of it the intent's commit, median", statistics.median(commits) * 1e3, "ms"),
         Measured("latency", "of it the intent's commit, p99", percentile(commits, 0.99) * 1e3, "ms"),
         Measured("latency", "of it deciding, median", statistics.median(parts["decide"]) * 1e3, "ms"),
+        Measured("latency", "processor time of a bar with its order, median", statistics.median(used) * 1e3, "ms"),
         Measured("latency", "waiting behind earlier bars, p99", percentile(parts["queue"], 0.99) * 1e3, "ms"),
         Measured("latency", "peer: commit of the same rows, median", bare, "ms"),
         Measured("latency", "peer: commit of the same rows, p99", percentile(peer, 0.99) * 1e3, "ms"),
@@ -387,13 +392,14 @@ def bare_commits(dsn: str, most: int) -> list[float]:
 def burst(world: World, minutes: int) -> list[Measured]:
     """A minute's bars at once."""
     world.warm()
-    last, done, orders = list[float](), list[float](), list[int]()
+    last, done, used, orders = list[float](), list[float](), list[float](), list[int]()
     for minute in range(WARM_MINUTES, WARM_MINUTES + minutes):
         bars = world.arrive(minute)
         world.metrics.clear()
-        began = time.perf_counter()
+        began, cpu = time.perf_counter(), time.thread_time()
         world.take(bars, began)
         done.append((time.perf_counter() - began) * 1e3)
+        used.append((time.thread_time() - cpu) * 1e3)
         world.between()
         if world.metrics.seconds["total"]:
             last.append(max(world.metrics.seconds["total"]) * 1e3)
@@ -404,6 +410,7 @@ def burst(world: World, minutes: int) -> list[Measured]:
         Measured("burst", f"{size} bars to the last order, median", statistics.median(last), "ms", 60.0),
         Measured("burst", f"{size} bars to the last order, largest", max(last), "ms", note=f"of {len(last)}"),
         Measured("burst", f"{size} bars taken, median", statistics.median(done), "ms"),
+        Measured("burst", "of it processor time of the thread, median", statistics.median(used), "ms"),
         Measured("burst", "orders of a burst, median", count, ""),
     ]
 
