@@ -4,9 +4,15 @@ from collections.abc import Generator
 
 import pytest
 import sqlalchemy as sa
+from hypothesis import settings
 from postgres import new_database, session_server
 
 from torghut_runtime.storage.database import connect, create_engine
+
+# A machine that is busy is no failure: no example has a deadline.
+settings.register_profile("steady", deadline=None)
+if settings.get_current_profile_name() == "default":
+    settings.load_profile("steady")
 
 
 @pytest.fixture(scope="session")
