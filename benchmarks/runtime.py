@@ -26,7 +26,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from datetime import date
@@ -71,6 +71,7 @@ from torghut_runtime.market_data.universe import Universe
 from torghut_runtime.order_feed.ingest import ingest_values
 from torghut_runtime.orders.firewall import Firewall
 from torghut_runtime.orders.rate_limit import RequestBudget
+from torghut_runtime.orders.splits import Split
 from torghut_runtime.orders.step_record import StepRecord
 from torghut_runtime.risk.limits import Gate
 from torghut_runtime.settings import embedded_dsn
@@ -163,6 +164,14 @@ class InProcess(InProcessBroker):
         return [asset_document(self._simulated, symbol) for symbol in self._symbols]
 
 
+class NoSplits:
+    """Announcements of a market without splits."""
+
+    def splits(self, _symbols: Iterable[str], _first: date, _last: date) -> list[Split]:
+        """None."""
+        return []
+
+
 class World:
     """What trades in one term, over its own database; played minute by minute."""
 
@@ -227,6 +236,7 @@ class World:
         """What it does before the next item: order updates, cursors."""
         self.hear(self.clock.now_ns())
         self.core.cursors.write()
+        self.core.sweep()
 
     def hear(self, at: int) -> None:
         """The time, and what the broker has sent."""
@@ -276,6 +286,8 @@ def core_of(
         firewall=Firewall(writer, stance.gate, RequestBudget(100_000, clock.now_ns()), clock),
         reader=reader,
         flatten_reader=reader,
+        announcements=NoSplits(),
+        account_fault=lambda _account: None,
         stance=stance,
         clock=clock,
         metrics=metrics,
@@ -575,7 +587,7 @@ def restart(dsn: str, rounds: int) -> list[Measured]:
             marks.append(time.perf_counter())
             core.resolve()
             marks.append(time.perf_counter())
-            found = len(core.compare())
+            found = len(core.compare().found)
             marks.append(time.perf_counter())
             open_orders, held = len(core.tracker.open_orders()), len(list(core.portfolio.positions()))
             core.end()
