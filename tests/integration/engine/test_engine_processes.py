@@ -157,8 +157,7 @@ def test_serve_trades_shows_itself_and_ends_in_order(desk: Desk, tmp_path: Path)
     process = subprocess.Popen([program, "serve", "--port", str(port)], cwd=tmp_path, env=environment)
     try:
         with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as client:
-            until(lambda: answers(client, "/readyz"))
-            assert client.get("/readyz").json() == {"status": "ready", "role": "leader", "reasons": []}
+            until(lambda: readiness(client) == {"status": "ready", "role": "leader", "reasons": []})
             health = client.get("/healthz").json()
             assert {"loop", "trading", "lease", "trade_updates", "market_data"} <= set(health["components"])
             # One bar to enter on; a limit at a price that the next, higher bar does not touch stays open.
@@ -177,8 +176,9 @@ def test_serve_trades_shows_itself_and_ends_in_order(desk: Desk, tmp_path: Path)
     assert executions == {order["client_order_id"]: order["status"] for order in desk.orders()}
 
 
-def answers(client: httpx.Client, path: str) -> bool:
+def readiness(client: httpx.Client) -> Any:
+    """What the process says of itself; None before it answers."""
     try:
-        return client.get(path).status_code == 200
+        return client.get("/readyz").json()
     except httpx.TransportError:
-        return False
+        return None
