@@ -59,6 +59,10 @@ def bearer(token: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {token}"}
 
 
+# Made once: settings are read from the environment, which no two threads may change at a time.
+_NOTHING = NoEngine(settings_of())
+
+
 @dataclass
 class KeptEngine:
     """Keeps a trading state and some positions; stores the state where there is a database."""
@@ -85,7 +89,7 @@ class KeptEngine:
     def status(self) -> Mapping[str, Any]:
         now = datetime.now(UTC)
         return {
-            **NoEngine(settings_of()).status(),
+            **_NOTHING.status(),
             "enabled": True,
             "running": True,
             "role": self.role,
