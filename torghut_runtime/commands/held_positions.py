@@ -8,11 +8,11 @@ from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 from torghut_runtime.broker.alpaca import AlpacaReader, account_fault
-from torghut_runtime.broker.corporate_actions import CorporateActions
 from torghut_runtime.broker.protocol import BrokerError, Document
 from torghut_runtime.canonical import utc_text
 from torghut_runtime.clock import moment_of
 from torghut_runtime.errors import UpstreamError
+from torghut_runtime.market_data.sources import open_announcements
 from torghut_runtime.orders.adjusting import Adjustment, adjustments_for, split_that_explains
 from torghut_runtime.orders.frozen_symbols import FrozenSymbol
 from torghut_runtime.orders.portfolio import Portfolio
@@ -160,11 +160,10 @@ def book(found: Difference, *, reason: str, actor: str) -> int:
 def _splits(held: HeldPositions, symbol: str, since: datetime) -> list[Split]:
     """Splits that may have come after our last fill, or lately by the machine's clock."""
     broker = held.settings.broker
-    url = held.settings.broker_url if broker.adapter == "simulator" else broker.data_url
     told = held.reader.clock()["timestamp"] if broker.adapter == "simulator" else None
     now = datetime.now(UTC) if told is None else datetime.fromisoformat(told)
     first = min(since, now - SPLITS_BACK).astimezone(_NEW_YORK).date()
-    return CorporateActions(broker, url).splits([symbol], first, now.astimezone(_NEW_YORK).date())
+    return open_announcements(broker).splits([symbol], first, now.astimezone(_NEW_YORK).date())
 
 
 def _behind(held: HeldPositions, symbol: str) -> list[str]:

@@ -9,7 +9,6 @@ from datetime import timedelta
 from typing import Protocol
 
 from torghut_runtime.broker.alpaca import AlpacaReader, AlpacaWriter
-from torghut_runtime.broker.corporate_actions import CorporateActions
 from torghut_runtime.broker.simulator.server.pacing import Pace
 from torghut_runtime.clock import Clock
 from torghut_runtime.engine.control_records import ControlRecorder
@@ -33,6 +32,7 @@ from torghut_runtime.engine.trade_updates import TradeUpdates
 from torghut_runtime.engine.trading_loop import Item, Surroundings, TradingLoop
 from torghut_runtime.engine.watchdog import LIMIT_SECONDS, Watchdog, end_process
 from torghut_runtime.market_data.closed_bars import ClosedBars
+from torghut_runtime.market_data.sources import open_announcements
 from torghut_runtime.orders.firewall import Firewall
 from torghut_runtime.orders.rate_limit import RequestBudget
 from torghut_runtime.risk.limits import Gate
@@ -138,8 +138,7 @@ def assembled(host: Host, clock: Clock) -> Parts:
         lease=lambda: leadership.lease,
     )
     reader = AlpacaReader(trading.broker, url)
-    simulated = trading.broker.adapter == "simulator"
-    announcements = CorporateActions(trading.broker, url if simulated else trading.broker.data_url)
+    announcements = open_announcements(trading.broker)
     writer_of_steps = StepWriter(settings.db_dsn, label, clock)
     outside = Outside(
         settings=trading,

@@ -9,10 +9,11 @@ from collections.abc import Sequence
 from datetime import date, timedelta
 from typing import Final
 
+from torghut_runtime.broker.protocol import UncertainError
 from torghut_runtime.clock import Clock
 from torghut_runtime.market.hours import SessionHours
 from torghut_runtime.market_data.feed import MarketFeed
-from torghut_runtime.market_data.history import CorporateAction, HistoryError
+from torghut_runtime.orders.splits import Split
 
 BEFORE_OPEN: Final = timedelta(minutes=30)
 
@@ -26,7 +27,7 @@ class AnnouncementWatch:
         self._hours = SessionHours()
         self._asked: date | None = None
         self._fetched: set[tuple[date, str]] = set()
-        self.actions: Sequence[CorporateAction] = ()
+        self.splits: Sequence[Split] = ()
         """Of the session that is open or next."""
 
     def check(self) -> Sequence[str]:
@@ -38,14 +39,14 @@ class AnnouncementWatch:
         symbols = self._feed.subscriptions.timeframes
         if self._asked != session.day and symbols:
             try:
-                self.actions = self._feed.history.splits(symbols.keys(), session.day, session.day)
-            except HistoryError:
+                self.splits = self._feed.announcements.splits(symbols.keys(), session.day, session.day)
+            except UncertainError:
                 return ()  # asked again with the next call
             self._asked, self._fetched = session.day, set()
         stage = (session.day, "open" if now >= session.opens_at else "before")
-        if not self.actions or stage in self._fetched:
+        if not self.splits or stage in self._fetched:
             return ()
         self._fetched.add(stage)
-        anew = sorted({action.symbol for action in self.actions})
+        anew = sorted({split.symbol for split in self.splits})
         self._feed.subscribe(self._feed.subscriptions, anew=anew)
         return anew

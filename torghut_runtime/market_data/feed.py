@@ -29,7 +29,7 @@ from torghut_runtime.market_data.daily import DailyAssembler
 from torghut_runtime.market_data.history import History, HistoryError
 from torghut_runtime.market_data.lag import lag_seconds
 from torghut_runtime.market_data.mute import MuteWatch
-from torghut_runtime.market_data.sources import open_history, open_stream
+from torghut_runtime.market_data.sources import open_announcements, open_history, open_stream
 from torghut_runtime.market_data.stream import DataStream, Message, StreamEvents
 from torghut_runtime.market_data.subscriptions import Subscriptions
 from torghut_runtime.market_data.warm_up import history_start, warm_up_bars
@@ -150,6 +150,7 @@ class MarketFeed:
         self._inbox: queue.Queue[_Bars | _Answers | _Change] = queue.Queue(INBOX_FRAMES)
         self._mute = MuteWatch(SessionHours())
         self._history: History = open_history(settings.broker)
+        self.announcements = open_announcements(settings.broker)
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="market-history")
         self._filling = False
         self._lock = threading.Lock()

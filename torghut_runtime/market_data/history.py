@@ -1,52 +1,30 @@
-"""Bars of the past, over alpaca-py's ``StockHistoricalDataClient``: gaps, warm-up, corporate actions. Nothing is kept.
+"""Bars of the past, over alpaca-py's ``StockHistoricalDataClient``: gaps and warm-up. Nothing is kept.
 
 Prices are adjusted for splits and dividends to the basis of the day of the request, because that is what live bars are
 in. A request has a deadline and is not repeated here; who asks decides when to ask again.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any, Final, cast
 
 import requests
 from alpaca.common.exceptions import APIError
 from alpaca.data.enums import Adjustment, DataFeed
-from alpaca.data.historical.corporate_actions import CorporateActionsClient
 from alpaca.data.historical.stock import StockHistoricalDataClient
-from alpaca.data.requests import CorporateActionsRequest, StockBarsRequest
+from alpaca.data.requests import StockBarsRequest
 from alpaca.data.timeframe import TimeFrame, TimeFrameUnit
-from requests.adapters import HTTPAdapter
 
+from torghut_runtime.broker.alpaca import bound
 from torghut_runtime.market.aggregation import MINUTES, Minute
 from torghut_runtime.market_data.wire import bar_of
 
-DEADLINE_SECONDS: Final = 5.0
 _SYMBOLS_PER_REQUEST: Final = 100
 _TICK: Final = timedelta(microseconds=1)
 
 
 class HistoryError(Exception):
     """Nobody answered, or not with bars; the text names no key."""
-
-
-@dataclass(frozen=True, slots=True)
-class CorporateAction:
-    """An announced split: from ``day`` on there are ``ratio`` shares for one before."""
-
-    symbol: str
-    day: date
-    ratio: float
-
-
-class _Transport(HTTPAdapter):
-    def __init__(self, deadline_seconds: float) -> None:
-        super().__init__(max_retries=0)
-        self._deadline_seconds = deadline_seconds
-
-    def send(self, request: requests.PreparedRequest, *arguments: Any, **options: Any) -> requests.Response:
-        options["timeout"] = self._deadline_seconds
-        return super().send(request, *arguments, **options)
 
 
 class History:
@@ -59,15 +37,10 @@ class History:
         *,
         feed: str,
         url: str | None,
-        deadline_seconds: float = DEADLINE_SECONDS,
     ) -> None:
         self._feed = feed
         self._bars: Any = StockHistoricalDataClient(key, secret, raw_data=True, url_override=url)
-        self._actions: Any = CorporateActionsClient(key, secret, raw_data=True, url_override=url)
-        for client in (self._bars, self._actions):
-            client._retry, client._retry_codes = 0, []  # noqa: SLF001 - alpaca-py cannot be asked otherwise
-            for scheme in ("https://", "http://"):
-                client._session.mount(scheme, _Transport(deadline_seconds))  # noqa: SLF001
+        bound(self._bars)
 
     def bars(self, symbols: Collection[str], timeframe: str, start: datetime, end: datetime) -> dict[str, list[Minute]]:
         """Bars that begin in [start, end), by symbol and time; ``timeframe`` is 1Min or 1Day.
@@ -94,26 +67,6 @@ class History:
                     raise HistoryError(f"an answer holds a bar of {symbol} that cannot be one")
                 found[symbol] = sorted(cast("list[Minute]", bars), key=lambda bar: bar.opens_at)
         return found
-
-    def splits(self, symbols: Collection[str], first: date, last: date) -> list[CorporateAction]:
-        """Announced splits with a day from ``first`` to ``last``, both included.
-
-        Raises:
-            HistoryError: no answer.
-        """
-        request = CorporateActionsRequest(symbols=sorted(symbols), start=first, end=last)
-        answer: object = _called(lambda: self._actions.get_corporate_actions(request))
-        if not isinstance(answer, Mapping):
-            raise HistoryError("an answer holds no corporate actions")
-        groups = cast("Mapping[str, Any]", answer)
-        groups = cast("Mapping[str, Any]", groups.get("corporate_actions", groups))
-        found: list[CorporateAction] = []
-        for kind in ("forward_splits", "reverse_splits"):
-            rows: list[Mapping[str, Any]] = groups.get(kind) or []
-            for row in rows:
-                ratio = float(row["new_rate"]) / float(row["old_rate"])
-                found.append(CorporateAction(str(row["symbol"]), date.fromisoformat(str(row["ex_date"])), ratio))
-        return sorted(found, key=lambda action: (action.day, action.symbol))
 
 
 def _rows(answer: object) -> Iterable[tuple[str, Sequence[Mapping[str, Any]]]]:

@@ -1,5 +1,6 @@
 """Where market data come from, by the settings: the simulator's address, one that is given, or Alpaca's own."""
 
+from torghut_runtime.broker.corporate_actions import CorporateActions
 from torghut_runtime.market_data.history import History
 from torghut_runtime.market_data.stream import DataStream, StreamEvents, Wanted
 from torghut_runtime.trading_settings import BrokerAccess
@@ -13,8 +14,16 @@ def source_name(broker: BrokerAccess, account_label: str) -> str:
 def open_history(broker: BrokerAccess) -> History:
     """The client of history."""
     key, secret = broker.keys
-    url = broker.simulator_url if broker.adapter == "simulator" else broker.data_url
-    return History(key, secret, feed=broker.data_feed, url=url)
+    return History(key, secret, feed=broker.data_feed, url=_data_url(broker))
+
+
+def open_announcements(broker: BrokerAccess) -> CorporateActions:
+    """The client of announced splits."""
+    return CorporateActions(broker, _data_url(broker))
+
+
+def _data_url(broker: BrokerAccess) -> str | None:
+    return broker.simulator_url if broker.adapter == "simulator" else broker.data_url
 
 
 def open_stream(broker: BrokerAccess, events: StreamEvents, wanted: Wanted, longest_pause: float) -> DataStream:
