@@ -11,8 +11,8 @@ from datetime import datetime
 from typing import Final
 
 from torghut_runtime.market.features import Bar
-from torghut_runtime.market.hours import SessionHours, Span
-from torghut_runtime.market.timeframe import TIMEFRAMES
+from torghut_runtime.market.hours import Session, SessionHours, Span
+from torghut_runtime.market.timeframe import DAILY, TIMEFRAMES
 
 MINUTES: Final = "1Min"
 BUILT: Final = ("5Min", "15Min", "1Hour", "1Day")
@@ -113,6 +113,22 @@ def minute_bar(minute: Minute, span: Span) -> Bar:
         close=minute.close,
         volume=minute.volume,
         signal_quality_flag=minute.mark,
+    )
+
+
+def daily_bar(day: Minute, session: Session) -> Bar:
+    """A day as the source tells it, as strategies see it."""
+    return Bar(
+        symbol=day.symbol,
+        timeframe=DAILY,
+        open_ts=session.opens_at,
+        event_ts=session.closes_at,
+        session=session.day,
+        high=day.high,
+        low=day.low,
+        close=day.close,
+        volume=day.volume,
+        signal_quality_flag=day.mark,
     )
 
 

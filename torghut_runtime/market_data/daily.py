@@ -11,7 +11,7 @@ from itertools import groupby
 from typing import Final
 from zoneinfo import ZoneInfo
 
-from torghut_runtime.market.aggregation import BACKFILL, LATE, OK, Minute, bar_order
+from torghut_runtime.market.aggregation import BACKFILL, LATE, OK, Minute, bar_order, daily_bar
 from torghut_runtime.market.calendar import NEW_YORK, is_exchange_traded
 from torghut_runtime.market.features import Bar
 from torghut_runtime.market.hours import Session, SessionHours
@@ -127,7 +127,7 @@ class DailyAssembler:
             expected = self._next(days, days.done)
             bar = days.waiting.pop(expected.day, None)
             if bar is not None:
-                bars.append(_bar(bar, expected))
+                bars.append(daily_bar(bar, expected))
             elif expected.closes_at > days.settled or not days.waiting:
                 return bars
             days.done = expected.closes_at
@@ -159,18 +159,3 @@ def _midnight(days: _Days, day: date) -> datetime:
 
 def _kind(bars: Sequence[Bar]) -> Kind:
     return "backfill" if all(bar.signal_quality_flag == BACKFILL for bar in bars) else "live"
-
-
-def _bar(day: Minute, session: Session) -> Bar:
-    return Bar(
-        symbol=day.symbol,
-        timeframe=DAILY,
-        open_ts=session.opens_at,
-        event_ts=session.closes_at,
-        session=session.day,
-        high=day.high,
-        low=day.low,
-        close=day.close,
-        volume=day.volume,
-        signal_quality_flag=day.mark,
-    )

@@ -1,12 +1,13 @@
 """How much history a symbol needs before its first bar, and daily history as bars. IO only through the given client."""
 
 from collections.abc import Collection
+from dataclasses import replace
 from datetime import UTC, datetime, time, timedelta
 from typing import Final
 from zoneinfo import ZoneInfo
 
 from torghut_runtime.engine.market_view import ADV_SESSIONS
-from torghut_runtime.market.aggregation import BACKFILL
+from torghut_runtime.market.aggregation import BACKFILL, daily_bar
 from torghut_runtime.market.calendar import NEW_YORK, TradingCalendar, is_exchange_traded
 from torghut_runtime.market.features import Bar
 from torghut_runtime.market.hours import SessionHours
@@ -55,20 +56,7 @@ def daily_bars(history: History, symbol: str, count: int, until: datetime, hours
         date = day.opens_at.astimezone(_ZONE if is_exchange_traded(symbol) else UTC).date()
         session = hours.on(date)
         if session is not None and session.closes_at <= until:
-            found.append(
-                Bar(
-                    symbol=symbol,
-                    timeframe=DAILY,
-                    open_ts=session.opens_at,
-                    event_ts=session.closes_at,
-                    session=session.day,
-                    high=day.high,
-                    low=day.low,
-                    close=day.close,
-                    volume=day.volume,
-                    signal_quality_flag=BACKFILL,
-                )
-            )
+            found.append(daily_bar(replace(day, mark=BACKFILL), session))
     return found[-count:]
 
 
