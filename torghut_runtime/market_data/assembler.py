@@ -298,11 +298,6 @@ class Assembler:
         """Up to when every minute of a symbol is handed on or known to be missing."""
         return self._series[symbol].done
 
-    def ask_again(self) -> None:
-        """Ask at once for what is missing: a connection is back."""
-        for series in self._series.values():
-            series.ask_again_at = None
-
 
 def _with_longer(series: _Series, minute: Minute, span: Span) -> list[Bar]:
     """A minute, where it is wanted, and the longer bars that end before or with it."""

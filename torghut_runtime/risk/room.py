@@ -1,4 +1,4 @@
-"""How much each cap leaves: the ``limits`` of ``/trading/status``, and what doctor judges.
+"""How much each cap leaves: what doctor judges where no runtime tells it.
 
 A cap is known by the reason code that it refuses an entry with. Only caps that hold for every entry are here; those of
 one strategy or symbol are seen in the decisions that they refuse.
@@ -108,7 +108,7 @@ def _amounts(limits: Limits, exposure: Exposure) -> Iterator[Cap]:
 
 
 def document(limits: Limits, exposure: Exposure | None) -> list[dict[str, object]]:
-    """``limits`` of ``/trading/status``."""
+    """The caps as plain values."""
     return [
         {"code": cap.code, "source": cap.source, "value": cap.value, "room": cap.room} for cap in caps(limits, exposure)
     ]

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
 from torghut_runtime.storage.database import transaction
-from torghut_runtime.storage.runtime_tables import strategies, strategy_blocks
+from torghut_runtime.storage.runtime_tables import strategy_blocks
 
 BlockMode = Literal["reduce", "freeze"]
 
@@ -54,9 +54,3 @@ def unblock_strategy(connection: sa.Connection, account_label: str, strategy_id:
     )
     with transaction(connection):
         return connection.execute(statement).rowcount == 1
-
-
-def is_in_catalog(connection: sa.Connection, account_label: str, strategy_id: str) -> bool:
-    """Whether the catalog that was loaded last has such a strategy."""
-    found = sa.exists().where(strategies.c.account_label == account_label, strategies.c.strategy_id == strategy_id)
-    return connection.execute(sa.select(found)).scalar_one()
