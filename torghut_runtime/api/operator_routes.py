@@ -5,6 +5,7 @@ and not by the framework for that reason, and for its size.
 """
 
 import asyncio
+from abc import abstractmethod
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -44,12 +45,16 @@ class Ask(BaseModel):
         description="A call repeated with the same id within 24 hours acts once and gets the first answer.",
     )
 
+
+class AccountAsk(Ask):
+    """What is asked of the whole account."""
+
+    @abstractmethod
     def act(self, operations: Operations, actor: str) -> Operation:
         """Ask it of the engine."""
-        raise NotImplementedError
 
 
-class Halt(Ask):
+class Halt(AccountAsk):
     """HALTED; every open order is cancelled."""
 
     stops: ClassVar[bool] = True
@@ -59,7 +64,7 @@ class Halt(Ask):
         return operations.halt(actor, self.reason)
 
 
-class Reduce(Ask):
+class Reduce(AccountAsk):
     """REDUCING; open entries are cancelled, exits stay."""
 
     stops: ClassVar[bool] = True
@@ -69,7 +74,7 @@ class Reduce(Ask):
         return operations.reduce(actor, self.reason)
 
 
-class CancelAll(Ask):
+class CancelAll(AccountAsk):
     """Cancel every open order; the state stays."""
 
     stops: ClassVar[bool] = True
@@ -79,7 +84,7 @@ class CancelAll(Ask):
         return operations.cancel_all(actor, self.reason)
 
 
-class Resume(Ask):
+class Resume(AccountAsk):
     """ACTIVE, by somebody who names every latched reason."""
 
     ack: list[Code] = Field(default_factory=list[str], max_length=100, description="Every latched reason, in full.")
@@ -89,7 +94,7 @@ class Resume(Ask):
         return operations.resume(actor, self.reason, self.ack)
 
 
-class Flatten(Ask):
+class Flatten(AccountAsk):
     """Cancel, then close positions; only reduces exposure."""
 
     confirm: Literal[True]
@@ -126,7 +131,7 @@ def operator_routes(access: Access, calls: OperatorCalls, account_label: str) ->
         reply = await _in_thread(threads, lambda: _judged(calls, caller, given, action, subject, model, run))
         return JSONResponse(dict(reply.body), reply.status)
 
-    def simple(path: str, action: str, model: type[Ask]) -> None:
+    def simple(path: str, action: str, model: type[AccountAsk]) -> None:
         async def call(request: Request, _: Credentials) -> JSONResponse:
             return await answer(request, action, account_label, model, _asked)
 
@@ -160,7 +165,7 @@ class _Run(Protocol):
     def __call__(self, operations: Operations, /, actor: str, ask: Any) -> Operation: ...
 
 
-def _asked(operations: Operations, /, actor: str, ask: Ask) -> Operation:
+def _asked(operations: Operations, /, actor: str, ask: AccountAsk) -> Operation:
     return ask.act(operations, actor)
 
 
