@@ -1,8 +1,7 @@
 """Halting, reducing, resuming, flattening: with the real database and the simulator over HTTP."""
 
 import threading
-from collections.abc import Callable, Generator
-from contextlib import ExitStack
+from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 
@@ -10,6 +9,7 @@ import pytest
 import sqlalchemy as sa
 from order_cases import ACCOUNT
 from simulator_fixtures import control, simulator, start_simulator, step
+from stop_fixtures import Begin, begin, keys_at_broker, payload, world
 from stop_world import NOWHERE, StopWorld, until
 
 from torghut_runtime.broker.protocol import BrokerError
@@ -20,38 +20,7 @@ from torghut_runtime.orders.firewall import BlockedError
 from torghut_runtime.storage.database import connect, create_engine
 from torghut_runtime.storage.lease import acquire, release
 
-__all__ = ["simulator", "start_simulator"]
-
-Begin = Callable[..., StopWorld]
-
-
-@pytest.fixture
-def begin(database_dsn: str, simulator: RunningSimulator) -> Generator[Begin]:
-    """Starts processes; all are ended when the test ends."""
-    step(simulator, 2)
-    with ExitStack() as stack:
-
-        def started(**options: Any) -> StopWorld:
-            world = StopWorld(database_dsn, simulator, **options)
-            stack.callback(world.close)
-            return world.start()
-
-        yield started
-
-
-@pytest.fixture
-def world(begin: Begin) -> StopWorld:
-    """A leader that knows what is stored."""
-    return begin().restored()
-
-
-def keys_at_broker(simulator: RunningSimulator) -> list[str]:
-    return simulator.call(lambda broker: [order.client_order_id for order in broker.desk.book])
-
-
-def payload(key: str) -> dict[str, str]:
-    order = {"symbol": "AAPL", "qty": "1", "side": "buy", "type": "limit", "limit_price": "1", "time_in_force": "day"}
-    return {**order, "client_order_id": key}
+__all__ = ["begin", "simulator", "start_simulator", "world"]
 
 
 def refused(call: Callable[[], object]) -> OperationRefusedError:

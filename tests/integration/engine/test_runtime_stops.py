@@ -1,8 +1,6 @@
 """Stops that nobody asked for: kill switch, account, lease deadline, baselines, control records."""
 
 import threading
-from collections.abc import Generator
-from contextlib import ExitStack
 from dataclasses import replace
 from datetime import date, timedelta
 from decimal import Decimal
@@ -12,7 +10,8 @@ import pytest
 import requests
 from engine_world import settings_of
 from order_cases import BAR
-from simulator_fixtures import control, simulator, start_simulator, step
+from simulator_fixtures import control, simulator, start_simulator
+from stop_fixtures import begin, keys_at_broker, payload, world
 from stop_world import StopWorld, until
 
 from torghut_runtime.broker.protocol import BrokerError
@@ -33,38 +32,9 @@ from torghut_runtime.risk.trading_state import TradingState, latch_of
 from torghut_runtime.storage.controls import newest_controls
 from torghut_runtime.storage.database import connect
 
-__all__ = ["simulator", "start_simulator"]
+__all__ = ["begin", "simulator", "start_simulator", "world"]
 
 MONDAY, TUESDAY = date(2026, 1, 5), date(2026, 1, 6)
-
-
-@pytest.fixture
-def begin(database_dsn: str, simulator: RunningSimulator) -> Generator[Any]:
-    """Starts processes; all are ended when the test ends."""
-    step(simulator, 2)
-    with ExitStack() as stack:
-
-        def started(**options: Any) -> StopWorld:
-            world = StopWorld(database_dsn, simulator, **options)
-            stack.callback(world.close)
-            return world.start()
-
-        yield started
-
-
-@pytest.fixture
-def world(begin: Any) -> StopWorld:
-    """A leader that knows what is stored."""
-    return begin().restored()
-
-
-def payload(key: str) -> dict[str, str]:
-    order = {"symbol": "AAPL", "qty": "1", "side": "buy", "type": "limit", "limit_price": "1", "time_in_force": "day"}
-    return {**order, "client_order_id": key}
-
-
-def keys_at_broker(simulator: RunningSimulator) -> list[str]:
-    return simulator.call(lambda broker: [order.client_order_id for order in broker.desk.book])
 
 
 class Counting:

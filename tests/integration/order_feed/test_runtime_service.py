@@ -4,43 +4,23 @@ import json
 import random
 import threading
 from collections.abc import Generator
-from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
 
-import httpx
 import pytest
 import sqlalchemy as sa
-import uvicorn
-from fastapi import FastAPI
 from feed_database import ingest
 from feed_settings import feed_settings
+from http_world import DOWN, serving
 from order_messages import history
 
 from torghut_runtime.api.collector import FeedCollector
 from torghut_runtime.api.webhook import Webhook
 from torghut_runtime.main import create_app
-from torghut_runtime.order_feed.launchers.launcher import free_port
 
-DOWN = "postgresql://torghut:torghut@127.0.0.1:1/torghut"
 COUNTERS = [
     "messages", "events_persisted", "duplicates", "missing_fields", "out_of_order", "apply_updates", "consumer_errors",
 ]  # fmt: skip
-
-
-@contextmanager
-def serving(app: FastAPI) -> Generator[httpx.Client]:
-    port = free_port()
-    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=port, log_level="critical"))
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    try:
-        wait_for(lambda: server.started)
-        with httpx.Client(base_url=f"http://127.0.0.1:{port}") as client:
-            yield client
-    finally:
-        server.should_exit = True
-        thread.join()
 
 
 def wait_for(condition: Any) -> None:

@@ -1,26 +1,17 @@
 """Room under caps: what is used up is exactly what the limits refuse."""
 
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
 import pytest
 from engine_world import settings_of
+from risk_cases import EXPOSURE
 
 from torghut_runtime.risk.limits import Entry, Exposure, Limits, entry_reasons
 from torghut_runtime.risk.room import caps, document
 
-CALM = Exposure(
-    equity=Decimal(100_000),
-    opening_equity=Decimal(100_000),
-    high_water_mark=Decimal(100_000),
-    buying_power=Decimal(100_000),
-    gross=Decimal(0),
-    net=Decimal(0),
-    symbol_net=Decimal(0),
-    strategy_symbol=Decimal(0),
-    symbols=0,
-    in_symbol=False,
-)
+CALM = replace(EXPOSURE, buying_power=Decimal(100_000))
 ONE_SHARE = Entry("buy", Decimal(1), Decimal(1), average_daily_volume=Decimal(1_000_000))
 
 
@@ -29,8 +20,6 @@ def used_up(exposure: Exposure | None, **environment: str) -> set[str]:
 
 
 def changed(**fields: Any) -> Exposure:
-    from dataclasses import replace
-
     return replace(CALM, **fields)
 
 
