@@ -5,6 +5,7 @@ import shutil
 import socket
 import subprocess
 import tempfile
+import time
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +21,8 @@ from torghut_runtime.storage.migrations import migrate
 TEMPLATE = "torghut_template"
 MEMORY = Path("/dev/shm")
 MEMORY_NEEDED = 1 << 30
+PATIENCE = 120.0
+"""How long a database to be dropped may still be vacuumed, in seconds."""
 
 
 def free_port() -> int:
@@ -85,14 +88,16 @@ def new_database(port: int, template: str = TEMPLATE) -> Generator[str]:
 
 
 def _drop(port: int, name: str) -> None:
-    """Drop a database; a worker that vacuums a large one may take longer to leave it than the server waits."""
-    for left in reversed(range(10)):
+    """Drop a database, when whoever vacuums a large one has left it: our role may not end the server's own workers."""
+    deadline = time.monotonic() + PATIENCE
+    while True:
         try:
             _administer(port, f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
             return
         except StoreUnavailableError:
-            if not left:
+            if time.monotonic() > deadline:
                 raise
+            time.sleep(0.05)
 
 
 def _administer(port: int, statement: str) -> None:
