@@ -176,7 +176,7 @@ def ingest_batch(
         letters: records that could not be decoded.
         counted: whether the batch counts as consumed from Kafka.
         consumer_errors: errors of the consumer since the last transaction.
-        meanwhile: called once while the server is busy with new orders; must leave the connection alone.
+        meanwhile: called now and then while the server is busy; must leave the connection alone.
 
     Raises:
         psycopg.Error: the caller rolls back.
@@ -277,8 +277,7 @@ def _place(batch: _Batch, arrival: Arrival, known: "dict[bytes, statements.Known
 def _write_orders(cursor: Cursor, batch: _Batch, orders: "dict[OrderRef, Order]", meanwhile: Callable[[], None]) -> int:
     """Write every order of the book that is not stored as it is now; returns how many changed."""
     book = batch.book
-    existing = statements.lock_executions(cursor, batch.loaded | set(orders))
-    intents = statements.lock_intents(cursor, orders.values())
+    existing, intents = statements.lock_orders(cursor, batch.loaded | set(orders), orders.values(), meanwhile)
     links = linked(orders, intents)
     new = set(batch.fresh) | set(batch.replaced)
     unused = iter(_new_ids(len(orders)))
@@ -293,16 +292,19 @@ def _write_orders(cursor: Cursor, batch: _Batch, orders: "dict[OrderRef, Order]"
     statements.drop_executions(
         cursor, [row.id for ref, row in existing.items() if ref not in orders and row.id not in used]
     )
-    with rows.adding_executions(cursor, staged):
-        fills = rows.fill_rows(staged, batch.seqs)
-        moves, illegal = statements.intent_moves(staged)
-        found = discrepancies.findings(staged, illegal)
+    moves, illegal = statements.intent_moves(staged)
+    with cursor.connection.pipeline():
+        statements.move_intents(cursor, moves)
         meanwhile()
+        new = rows.execution_rows(row for row in staged if row.is_new)
+        fills = rows.fill_rows(staged, batch.seqs)
+        found = discrepancies.findings(staged, illegal)
+    rows.add_executions(cursor, new)
     changed = [row.id for row in staged if row.is_new] + rows.update_executions(cursor, staged)
     rows.write_fills(cursor, fills)
-    statements.move_intents(cursor, moves)
-    if changed:
+    with cursor.connection.pipeline():
         statements.refresh_costs(cursor, changed)
+        meanwhile()
     discrepancies.settle_discrepancies(cursor, found)
     return len(changed)
 

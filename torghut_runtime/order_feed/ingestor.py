@@ -16,6 +16,7 @@ import sqlalchemy as sa
 
 from torghut_runtime.errors import StoreUnavailableError, TorghutError, UpstreamError
 from torghut_runtime.order_feed import offsets
+from torghut_runtime.order_feed.ahead import ReadAhead
 from torghut_runtime.order_feed.batch import Decoded, RefusedError, as_letter, decode_record
 from torghut_runtime.order_feed.ingest import Ingested, cursor_of, ingest_batch
 from torghut_runtime.order_feed.log import Polled, Record, TopicAndPartition, TopicLog
@@ -88,9 +89,7 @@ class OrderFeedIngestor:
         self._consumer_errors = 0
         self._failures = 0
         self._report = IngestReport()
-        self._ahead: tuple[Polled, list[Decoded]] | None = None
-        """What was read and decoded while the batch before it was being stored."""
-        self._room_ahead = 0
+        self._ahead = ReadAhead(lambda room: self._log.poll(room, 0.0), self._decoded)
 
     def ingest(self, limits: Limits | None = None) -> IngestReport:
         """Consume until a limit is reached, with no batch half done.
@@ -105,7 +104,7 @@ class OrderFeedIngestor:
             if stopped is not None:
                 break
             if not self._assigned:
-                self._ahead = None  # the log is read from the stored offsets again
+                self._ahead.drop()  # the log is read from the stored offsets again
             try:
                 if not self._ready():
                     if limits.until_end:
@@ -116,8 +115,7 @@ class OrderFeedIngestor:
                 room = self._settings.order_feed_batch_size
                 if limits.rows is not None:
                     room = min(room, limits.rows - self._report.messages)
-                polled, decoded = self._ahead or (self._log.poll(room, self._wait(until)), None)
-                self._ahead = None
+                polled, decoded = self._ahead.take() or (self._log.poll(room, self._wait(until)), None)
                 self._passes("polled")
                 self._note(polled)
                 if polled.records:
@@ -133,8 +131,8 @@ class OrderFeedIngestor:
                 self._assigned = False
             except (UpstreamError, StoreUnavailableError, psycopg.Error) as error:
                 self._failed(error, until)
-        if self._ahead is not None:
-            self._ahead, self._assigned = None, False
+        if self._ahead.drop():
+            self._assigned = False
         self._report.stopped_by = stopped
         self._report.offsets = [
             {"topic": topic, "partition": number, "next_offset": position.next_offset}
@@ -183,7 +181,7 @@ class OrderFeedIngestor:
         self._out_of_range = frozenset()
         self._discovered_at = now
         if not self._assigned or positions != self._positions:
-            self._ahead = None
+            self._ahead.drop()
             self._log.assign({key: position.next_offset for key, position in positions.items()})
         self._positions = positions
         self._assigned = bool(positions)
@@ -251,14 +249,7 @@ class OrderFeedIngestor:
         rest = self._settings.order_feed_batch_size
         if limits.rows is not None:
             rest = min(rest, limits.rows - self._report.messages - records)
-        self._room_ahead = rest if records == room else 0
-
-    def _read_ahead(self) -> None:
-        """Take the records that are there already; they are given up whenever positions are."""
-        if self._room_ahead > 0 and self._ahead is None:
-            polled = self._log.poll(self._room_ahead, 0.0)
-            if polled.records or polled.errors or polled.out_of_range:
-                self._ahead = (polled, self._decoded(polled.records))
+        self._ahead.plan(rest if records == room else 0)
 
     def _is_ahead(self, record: Record) -> bool:
         position = self._positions.get((record.topic, record.partition))
@@ -308,7 +299,7 @@ class OrderFeedIngestor:
                         letters,
                         counted=True,
                         consumer_errors=errors,
-                        meanwhile=self._read_ahead,
+                        meanwhile=self._ahead.go_on,
                     )
                     self._passes("written")
                     ends = self._ends({(each.record.topic, each.record.partition) for each in kept})

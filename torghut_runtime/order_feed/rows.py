@@ -223,13 +223,18 @@ def _stage(table: str, columns: Sequence[str]) -> bytes:
     ).encode()
 
 
-def adding_executions(cursor: Cursor, staged: Sequence[OrderRow]) -> AbstractContextManager[None]:
-    """Add the orders that are new, meanwhile doing the block.
+def execution_rows(staged: Iterable[OrderRow]) -> list[tuple[Any, ...]]:
+    """Orders as :func:`add_executions` takes them."""
+    return [_execution_row(row) for row in staged]
+
+
+def add_executions(cursor: Cursor, new: Sequence[tuple[Any, ...]]) -> None:
+    """Add orders that are new.
 
     A row that was looked for and not found is new: nobody else makes any while ``event_seq_head`` is locked.
     """
-    new = [row for row in staged if row.is_new]
-    return _copying(cursor, "executions", _EXECUTION_COLUMNS, map(_execution_row, new)) if new else nullcontext()
+    if new:
+        _copy(cursor, "executions", _EXECUTION_COLUMNS, new)
 
 
 def update_executions(cursor: Cursor, staged: Sequence[OrderRow]) -> list[str]:

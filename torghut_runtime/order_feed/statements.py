@@ -4,7 +4,7 @@ Locks are taken in the order that all writers keep: ``event_seq_head``, ``execut
 ``trade_decisions``. Bulk rows are written by :mod:`rows`.
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -197,21 +197,6 @@ WHERE id IN (
 """.encode()  # noqa: S608 - the names of columns are ours
 
 
-def lock_executions(cursor: Cursor, refs: Iterable[OrderRef]) -> dict[OrderRef, StoredRow]:
-    """The stored rows of these orders, locked by id."""
-    by_order: list[tuple[str, str]] = []
-    by_client: list[tuple[str, str]] = []
-    for account, order, client in refs:
-        if order is not None:
-            by_order.append((account, order))
-        elif client is not None:
-            by_client.append((account, client))
-    cursor.execute(_EXECUTIONS, _lookup(by_order, by_client))
-    return {
-        (row[1], row[2], None if row[2] is not None else row[3]): StoredRow(row[0], row[2], *row[4:]) for row in cursor
-    }
-
-
 _INTENTS: Final = f"""
 SELECT alpaca_account_label, client_order_id, id::text, trade_decision_id::text, strategy_id, intent_seq, state, reason,
     alpaca_order_id
@@ -222,24 +207,43 @@ FROM order_intents WHERE id IN (
 """.encode()  # noqa: S608 - the names of columns are ours
 
 
-def read_intents(cursor: Cursor, orders: Iterable[Order], *, lock: bytes = b"") -> dict[ClientRef, Link]:
-    """The intents whose client's ids these orders bear."""
+def _intents_of(orders: Iterable[Order]) -> dict[str, str]:
+    """The parameters of the look-up of intents by the client's ids of these orders."""
     pairs = {(order.ref[0], order.client_order_id) for order in orders if order.client_order_id is not None}
     accounts, clients = _columns(pairs)
-    cursor.execute(_INTENTS + lock, {"client_accounts": accounts, "clients": clients})
+    return {"client_accounts": accounts, "clients": clients}
+
+
+def _links(cursor: Cursor) -> dict[ClientRef, Link]:
     return {(row[0], row[1]): Link(*row[2:]) for row in cursor}
 
 
-def lock_intents(cursor: Cursor, orders: Iterable[Order]) -> dict[ClientRef, Link]:
-    """The intents whose client's ids these orders bear, locked by id, their decisions after them."""
-    found = read_intents(cursor, orders, lock=b"FOR UPDATE")
-    decisions = [link.trade_decision_id for link in found.values() if link.trade_decision_id is not None]
-    if decisions:
-        cursor.execute(
-            "SELECT 1 FROM trade_decisions WHERE id = ANY(%s::uuid[]) ORDER BY id FOR UPDATE",
-            (arrays.texts(decisions),),
-        )
-    return found
+def read_intents(cursor: Cursor, orders: Iterable[Order]) -> dict[ClientRef, Link]:
+    """The intents whose client's ids these orders bear."""
+    return _links(cursor.execute(_INTENTS, _intents_of(orders)))
+
+
+def lock_orders(
+    cursor: Cursor, refs: Iterable[OrderRef], orders: Iterable[Order], meanwhile: Callable[[], None]
+) -> tuple[dict[OrderRef, StoredRow], dict[ClientRef, Link]]:
+    """Lock the stored rows of ``refs``, then the intents behind ``orders``, by id; ``meanwhile`` is called once."""
+    by_order: list[tuple[str, str]] = []
+    by_client: list[tuple[str, str]] = []
+    for account, order, client in refs:
+        if order is not None:
+            by_order.append((account, order))
+        elif client is not None:
+            by_client.append((account, client))
+    with cursor.connection.cursor() as other:
+        with cursor.connection.pipeline():
+            cursor.execute(_EXECUTIONS, _lookup(by_order, by_client))
+            other.execute(_INTENTS + b"FOR UPDATE", _intents_of(orders))
+            meanwhile()
+        found = {
+            (row[1], row[2], None if row[2] is not None else row[3]): StoredRow(row[0], row[2], *row[4:])
+            for row in cursor
+        }
+        return found, _links(other)
 
 
 def drop_executions(cursor: Cursor, ids: Sequence[str]) -> None:
@@ -283,7 +287,7 @@ def _is_legal(link: Link, order: Order, was: str | None) -> bool:
 
 
 def move_intents(cursor: Cursor, leading: Sequence[tuple[Link, Order]]) -> None:
-    """Intents and decisions follow the newest order behind them."""
+    """Intents and decisions follow the newest order behind them; decisions are locked by id as they are updated."""
     if not leading:
         return
     cursor.execute(
@@ -299,6 +303,7 @@ def move_intents(cursor: Cursor, leading: Sequence[tuple[Link, Order]]) -> None:
         ),
     )
     deciding = [(link, order.state) for link, order in leading if link.trade_decision_id is not None]
+    deciding.sort(key=lambda each: each[0].trade_decision_id or "")
     if not deciding:
         return
     cursor.execute(
@@ -326,7 +331,8 @@ def _executed_at(state: OrderState) -> str | None:
 
 def refresh_costs(cursor: Cursor, executions: Sequence[str]) -> None:
     """Compute the cost analysis of these executions again."""
-    cursor.execute(tca.REFRESH, (arrays.texts(executions),))
+    if executions:
+        cursor.execute(tca.REFRESH, (arrays.texts(executions),))
 
 
 def count(cursor: Cursor, deltas: Mapping[str, int]) -> None:

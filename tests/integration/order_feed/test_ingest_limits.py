@@ -18,6 +18,7 @@ from torghut_runtime.order_feed.ingestor import OrderFeedIngestor
 from torghut_runtime.order_feed.log import Polled, Record, TopicAndPartition
 from torghut_runtime.order_feed.report import Limits
 from torghut_runtime.order_feed.session import ingest_engine
+from torghut_runtime.storage.database import connect
 
 
 def arrival(number: int, source: str = "stream") -> Arrival:
@@ -58,6 +59,25 @@ def test_a_writer_that_is_kept_waiting_gives_up_and_stores_nothing(database_dsn:
             ingest_events(other, [arrival(2)], "stream")
         begun.rollback()
         assert ingest_events(other, [arrival(2)], "stream").last_seq == 1
+
+
+@pytest.mark.parametrize("table", ["order_intents", "trade_decisions"])
+def test_a_row_that_somebody_holds_on_to_stores_nothing_of_the_batch(database_dsn: str, table: str) -> None:
+    """Statements that go to the server together fail as one that goes alone."""
+    engine = ingest_engine(database_dsn)
+    with connect(engine) as setup:
+        intend(setup, "c1")
+    with engine.connect() as holder, engine.connect() as other:
+        begun = holder.begin()
+        holder.execute(sa.text(f"SELECT 1 FROM {table} FOR UPDATE"))
+        with pytest.raises(StoreUnavailableError, match="lock timeout"):
+            ingest_events(other, [arrival(1)], "stream")
+        begun.rollback()
+        assert other.execute(sa.text("SELECT count(*) FROM execution_order_events")).scalar_one() == 0
+        other.rollback()
+        assert ingest_events(other, [arrival(1)], "stream").last_seq == 1
+        states = other.execute(sa.text("SELECT i.state, d.status FROM order_intents i, trade_decisions d")).all()
+        assert [tuple(row) for row in states] == [("accepted", "new")]
 
 
 @pytest.mark.parametrize(

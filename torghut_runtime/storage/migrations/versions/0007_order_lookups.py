@@ -20,17 +20,21 @@ _INDEXES = (
     ("executions", "client_order_id", "client_only", "UNIQUE ", " WHERE alpaca_order_id IS NULL"),
 )
 """Table, its id, a name of its own, uniqueness and condition."""
+_MOVING = ("trade_decisions", "order_intents")
+"""Tables whose every row is written again as its order goes on."""
 
 
 def upgrade() -> None:
-    """Put the id before the account, and leave room for a decision's next status on its page."""
+    """Put the id before the account, and leave room for the next state of each intent and decision on its page."""
     _order(lambda name: (name, _ACCOUNT), lambda name: (_ACCOUNT, name))
-    op.execute("ALTER TABLE trade_decisions SET (fillfactor = 70)")
+    for table in _MOVING:
+        op.execute(f"ALTER TABLE {table} SET (fillfactor = 50)")
 
 
 def downgrade() -> None:
     """Put the account first again."""
-    op.execute("ALTER TABLE trade_decisions RESET (fillfactor)")
+    for table in _MOVING:
+        op.execute(f"ALTER TABLE {table} RESET (fillfactor)")
     _order(lambda name: (_ACCOUNT, name), lambda name: (name, _ACCOUNT))
 
 
