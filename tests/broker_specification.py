@@ -49,17 +49,17 @@ class World:
         self.admin = AdminClient({"bootstrap.servers": self.servers, "log_level": 0})
 
     def partition_count(self) -> int:
-        return len(self.admin.list_topics(self.topic, timeout=5).topics[self.topic].partitions)
+        return len(self.admin.list_topics(self.topic, timeout=30).topics[self.topic].partitions)
 
     def create(self, partitions: int = 1) -> None:
         settle(self.admin.create_topics([NewTopic(self.topic, partitions, 1)]))
         self.wait_for(
-            lambda: len(self.admin.list_topics(self.topic, timeout=5).topics[self.topic].partitions) == partitions
+            lambda: len(self.admin.list_topics(self.topic, timeout=30).topics[self.topic].partitions) == partitions
         )
 
     def recreate(self) -> None:
         settle(self.admin.delete_topics([self.topic]))
-        self.wait_for(lambda: self.topic not in self.admin.list_topics(timeout=5).topics)
+        self.wait_for(lambda: self.topic not in self.admin.list_topics(timeout=30).topics)
         self.create()
 
     def wait_for(self, condition: Callable[[], bool], limit_s: float = 60) -> None:
@@ -134,7 +134,7 @@ def a_partition_added_later_is_read_from_its_beginning(world: World) -> None:
     world.produce([envelope(payload())])
     world.consume()
     settle(world.admin.create_partitions([NewPartitions(world.topic, 2)]))
-    world.wait_for(lambda: len(world.admin.list_topics(world.topic, timeout=5).topics[world.topic].partitions) == 2)
+    world.wait_for(lambda: len(world.admin.list_topics(world.topic, timeout=30).topics[world.topic].partitions) == 2)
     world.produce([envelope(payload(order={"id": "other"}))], 1)
     assert world.consume(order_feed_auto_offset_reset="latest").messages == 1
 
