@@ -10,7 +10,7 @@ from typing import Final
 from torghut_runtime.order_feed.batch import Decoded
 from torghut_runtime.order_feed.log import Polled, Record
 
-SLICES: Final = 3
+SLICES: Final = 2
 """In how many turns a batch is decoded: as many as a transaction has waits that are worth it."""
 
 

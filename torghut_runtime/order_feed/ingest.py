@@ -19,7 +19,7 @@ import sqlalchemy as sa
 
 from torghut_runtime.errors import StoreUnavailableError
 from torghut_runtime.order_feed import discrepancies, rows, statements
-from torghut_runtime.order_feed.book import Effect, Order, OrderBook, OrderRef, linked, stale_first
+from torghut_runtime.order_feed.book import ClientRef, Effect, Link, Order, OrderBook, OrderRef, linked, stale_first
 from torghut_runtime.order_feed.envelope import Reason, decode
 from torghut_runtime.order_feed.event import OrderEvent, Source
 from torghut_runtime.storage.database import transaction
@@ -149,8 +149,6 @@ class _Batch:
     replaced: dict[bytes, Arrival] = field(default_factory=dict[bytes, Arrival])
     """Stored events whose content gives way to a smaller one."""
     conflicts: list[tuple[OrderEvent, OrderEvent]] = field(default_factory=list[tuple[OrderEvent, OrderEvent]])
-    loaded: set[OrderRef] = field(default_factory=set[OrderRef])
-    """The orders as they were stored before."""
     effects: list[Effect] = field(default_factory=list[Effect])
     duplicates: int = 0
 
@@ -208,20 +206,28 @@ def ingest_batch(
 def _store(cursor: Cursor, arrivals: Sequence[Arrival], head: int, meanwhile: Callable[[], None]) -> Ingested:
     known = statements.known_events(cursor, {arrival.event.fingerprint for arrival in arrivals})
     events = [arrival.event for arrival in arrivals]
-    stored = statements.related_events(cursor, _telling(events, known))
+    telling = _telling(events, known)
+    stored = statements.related_events(cursor, _keys(telling, known))
     batch = _Batch(OrderBook(), {event.fingerprint: seq for event, seq in stored}, head)
     batch.seqs.update({fingerprint: row.event_seq for fingerprint, row in known.items()})
     batch.book.load(event for event, _ in stored)
-    batch.loaded.update(batch.book.refs())
-    for arrival in arrivals:
-        _place(batch, arrival, known)
+
+    def place() -> None:
+        for arrival in arrivals:
+            _place(batch, arrival, known)
+
+    if not telling:
+        place()
+        return Ingested(duplicates=batch.duplicates, seqs=_seqs(batch, events))
+    involved = [event for event, _ in stored] + telling
+    locked = statements.lock_orders(cursor, involved, place)
     if batch.fresh:
         statements.advance_head(cursor, batch.next_seq)
     with rows.adding_events(cursor, [(arrival, batch.seqs[f]) for f, arrival in batch.fresh.items()]):
         orders = {ref: batch.book.order(ref) for ref in batch.book.refs()}
     if batch.replaced:
         rows.replace_events(cursor, list(batch.replaced.values()))
-    changed = _write_orders(cursor, batch, orders, meanwhile) if batch.fresh or batch.replaced else 0
+    changed = _write_orders(cursor, batch, orders, locked, meanwhile) if batch.fresh or batch.replaced else 0
     if batch.conflicts:
         discrepancies.report_conflicts(cursor, batch.conflicts)
     return Ingested(
@@ -232,19 +238,32 @@ def _store(cursor: Cursor, arrivals: Sequence[Arrival], head: int, meanwhile: Ca
         orders_changed=changed,
         first_seq=head + 1 if batch.fresh else 0,
         last_seq=batch.next_seq if batch.fresh else 0,
-        seqs={event.fingerprint: batch.seqs[event.fingerprint] for event in events},
+        seqs=_seqs(batch, events),
     )
 
 
-def _telling(events: Sequence[OrderEvent], known: "dict[bytes, statements.KnownEvent]") -> list[statements.OrderKeys]:
-    """Keys of the orders that may change; plain repetitions need nothing to be read."""
-    keys = list[statements.OrderKeys]()
+def _seqs(batch: _Batch, events: Sequence[OrderEvent]) -> dict[bytes, int]:
+    return {event.fingerprint: batch.seqs[event.fingerprint] for event in events}
+
+
+def _telling(events: Sequence[OrderEvent], known: "dict[bytes, statements.KnownEvent]") -> list[OrderEvent]:
+    """Events that may change an order: plain repetitions change nothing."""
+    found = list[OrderEvent]()
     for event in events:
         before = known.get(event.fingerprint)
         if before is None or before.content_sha256 != event.content_sha256:
-            keys.append((event.account, event.order_id, event.client_order_id, event.replaces, event.replaced_by))
-            if before is not None:
-                keys.append((event.account, before.alpaca_order_id, before.client_order_id, None, None))
+            found.append(event)
+    return found
+
+
+def _keys(telling: Sequence[OrderEvent], known: "dict[bytes, statements.KnownEvent]") -> list[statements.OrderKeys]:
+    """Keys of the orders that may change, those included that the stored content of an event names."""
+    keys = list[statements.OrderKeys]()
+    for event in telling:
+        keys.append((event.account, event.order_id, event.client_order_id, event.replaces, event.replaced_by))
+        before = known.get(event.fingerprint)
+        if before is not None:
+            keys.append((event.account, before.alpaca_order_id, before.client_order_id, None, None))
     return keys
 
 
@@ -274,10 +293,16 @@ def _place(batch: _Batch, arrival: Arrival, known: "dict[bytes, statements.Known
             )
 
 
-def _write_orders(cursor: Cursor, batch: _Batch, orders: "dict[OrderRef, Order]", meanwhile: Callable[[], None]) -> int:
+def _write_orders(
+    cursor: Cursor,
+    batch: _Batch,
+    orders: "dict[OrderRef, Order]",
+    locked: "tuple[dict[OrderRef, statements.StoredRow], dict[ClientRef, Link]]",
+    meanwhile: Callable[[], None],
+) -> int:
     """Write every order of the book that is not stored as it is now; returns how many changed."""
     book = batch.book
-    existing, intents = statements.lock_orders(cursor, batch.loaded | set(orders), orders.values(), meanwhile)
+    existing, intents = locked
     links = linked(orders, intents)
     new = set(batch.fresh) | set(batch.replaced)
     unused = iter(_new_ids(len(orders)))

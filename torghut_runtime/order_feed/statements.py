@@ -207,37 +207,35 @@ FROM order_intents WHERE id IN (
 """.encode()  # noqa: S608 - the names of columns are ours
 
 
-def _intents_of(orders: Iterable[Order]) -> dict[str, str]:
-    """The parameters of the look-up of intents by the client's ids of these orders."""
-    pairs = {(order.ref[0], order.client_order_id) for order in orders if order.client_order_id is not None}
-    accounts, clients = _columns(pairs)
-    return {"client_accounts": accounts, "clients": clients}
-
-
 def _links(cursor: Cursor) -> dict[ClientRef, Link]:
     return {(row[0], row[1]): Link(*row[2:]) for row in cursor}
 
 
-def read_intents(cursor: Cursor, orders: Iterable[Order]) -> dict[ClientRef, Link]:
-    """The intents whose client's ids these orders bear."""
-    return _links(cursor.execute(_INTENTS, _intents_of(orders)))
+def read_intents(cursor: Cursor, clients: Collection[ClientRef]) -> dict[ClientRef, Link]:
+    """The intents that bear these client's ids."""
+    return _links(cursor.execute(_INTENTS, _lookup((), clients)))
 
 
 def lock_orders(
-    cursor: Cursor, refs: Iterable[OrderRef], orders: Iterable[Order], meanwhile: Callable[[], None]
+    cursor: Cursor, events: Iterable[OrderEvent], meanwhile: Callable[[], None]
 ) -> tuple[dict[OrderRef, StoredRow], dict[ClientRef, Link]]:
-    """Lock the stored rows of ``refs``, then the intents behind ``orders``, by id; ``meanwhile`` is called once."""
-    by_order: list[tuple[str, str]] = []
-    by_client: list[tuple[str, str]] = []
-    for account, order, client in refs:
-        if order is not None:
-            by_order.append((account, order))
-        elif client is not None:
-            by_client.append((account, client))
+    """Lock the stored rows of the orders that these events name, then the intents behind them, each by id.
+
+    Args:
+        cursor: in the transaction that holds the head.
+        events: all events of these orders, stored ones and new ones.
+        meanwhile: called once while the server looks; must leave the connection alone.
+    """
+    orders, clients = set[tuple[str, str]](), set[ClientRef]()
+    for event in events:
+        if event.order_id is not None:
+            orders.add((event.account, event.order_id))
+        if event.client_order_id is not None:
+            clients.add((event.account, event.client_order_id))
     with cursor.connection.cursor() as other:
         with cursor.connection.pipeline():
-            cursor.execute(_EXECUTIONS, _lookup(by_order, by_client))
-            other.execute(_INTENTS + b"FOR UPDATE", _intents_of(orders))
+            cursor.execute(_EXECUTIONS, _lookup(orders, clients))
+            other.execute(_INTENTS + b"FOR UPDATE", _lookup((), clients))
             meanwhile()
         found = {
             (row[1], row[2], None if row[2] is not None else row[3]): StoredRow(row[0], row[2], *row[4:])

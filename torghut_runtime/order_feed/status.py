@@ -229,7 +229,8 @@ def _group(connection: sa.Connection, keys: list[tuple[str, str | None, str | No
     book = OrderBook()
     book.load(event for event, _ in events)
     orders = {ref: book.order(ref) for ref in book.refs()}
-    links = linked(orders, statements.read_intents(cursor, orders.values()))
+    clients = [(ref[0], o.client_order_id) for ref, o in orders.items() if o.client_order_id is not None]
+    links = linked(orders, statements.read_intents(cursor, clients))
     stored = _stored_executions(cursor, list(orders))
     fills = _stored_fills(cursor, [(ref[0], fill.execution_id) for ref, o in orders.items() for fill in o.state.fills])
     for ref, order in orders.items():
