@@ -210,8 +210,10 @@ class OrderTracker:
         ref: OrderRef = (self._account_label, order_id, None)
         if not events or ref not in self._book:
             return
-        tracked, _ = self._seen(ref)
+        tracked, client_id = self._seen(ref)
         self.portfolio.recall(order_id, _owner(intent), tracked.state)
+        if not tracked.is_open:
+            self._over[order_id if client_id is None else client_id] = None
 
     # What is known ----------------------------------------------------------------------------------------------------
 
