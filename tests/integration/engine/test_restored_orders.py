@@ -44,7 +44,7 @@ def journal(database_dsn: str) -> Generator[PostgresJournal]:
 
 def order_of(number: int) -> Intent:
     """An order whose terms follow from its number."""
-    chance = random.Random(number)  # noqa: S311 - a test's variety
+    chance = random.Random(number)
     return intent(
         side=chance.choice(("buy", "buy", "sell")),
         qty=chance.randint(2, 9),
