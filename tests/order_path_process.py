@@ -35,6 +35,7 @@ from torghut_runtime.engine.stance import Stance
 from torghut_runtime.market.calendar import TradingCalendar
 from torghut_runtime.order_feed.forwarding import stream_url
 from torghut_runtime.order_feed.trade_stream import TradeStream
+from torghut_runtime.orders.broker_view import read_broker
 from torghut_runtime.orders.firewall import Firewall
 from torghut_runtime.orders.frozen_symbols import FrozenSymbols
 from torghut_runtime.orders.journal import IntentState, StoredIntent
@@ -43,7 +44,7 @@ from torghut_runtime.orders.model import Intent
 from torghut_runtime.orders.portfolio import Portfolio
 from torghut_runtime.orders.rate_limit import RequestBudget
 from torghut_runtime.orders.reconcile import Discrepancy, resolve_left, restore
-from torghut_runtime.orders.reconciler import PassResult, Reconciler, read_broker
+from torghut_runtime.orders.reconciler import PassResult, Reconciler
 from torghut_runtime.orders.tracker import OrderTracker
 from torghut_runtime.risk.limits import Gate, gate_reasons
 from torghut_runtime.storage.database import connect, create_engine

@@ -14,10 +14,10 @@ from torghut_runtime.clock import moment_of
 from torghut_runtime.errors import UpstreamError
 from torghut_runtime.market_data.sources import open_announcements
 from torghut_runtime.orders.adjusting import Adjustment, adjustments_for, split_that_explains
+from torghut_runtime.orders.broker_view import SPLITS_BACK
 from torghut_runtime.orders.frozen_symbols import FrozenSymbol
 from torghut_runtime.orders.portfolio import Portfolio
 from torghut_runtime.orders.reconcile import restore
-from torghut_runtime.orders.reconciler import SPLITS_BACK
 from torghut_runtime.orders.splits import Split
 from torghut_runtime.orders.tracker import OrderTracker
 from torghut_runtime.settings import load_settings

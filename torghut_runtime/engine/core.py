@@ -28,13 +28,14 @@ from torghut_runtime.engine.strategy_blocks import StrategyBlocks
 from torghut_runtime.engine.trader import Refusals, Trader
 from torghut_runtime.market_data.live_market import LiveMarket
 from torghut_runtime.market_data.sources import source_name
+from torghut_runtime.orders.broker_view import Announcements
 from torghut_runtime.orders.firewall import Firewall
 from torghut_runtime.orders.frozen_symbols import MISMATCH, FrozenSymbols
 from torghut_runtime.orders.journal import StoredIntent
 from torghut_runtime.orders.manager import OrderManager
 from torghut_runtime.orders.portfolio import UNATTRIBUTED, Portfolio
 from torghut_runtime.orders.reconcile import resolve_left, restore
-from torghut_runtime.orders.reconciler import Announcements, PassResult, Reconciler
+from torghut_runtime.orders.reconciler import PassResult, Reconciler
 from torghut_runtime.orders.tracker import OrderTracker
 from torghut_runtime.risk.baselines import Baselines, transfers_of
 from torghut_runtime.storage.database import connect
