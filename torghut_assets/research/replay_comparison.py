@@ -181,7 +181,7 @@ def _compared(
         strategies,
         positions.account,
         _last_bars(tape),
-        gross_limit=research.gross_limit,
+        research,
         limit_orders=settings.execution.prefer_limit,
     )
     backtest = _decisions(result)
@@ -192,7 +192,8 @@ def _compared(
     for key in sorted({*decided, *steps}):
         slot = (key[1], key[2])
         step = steps.get(key)
-        asked = None if step is None else Asked(step, positions.at(slot, key[0], prices[key[2], key[0]]))
+        price = prices[key[2], key[0]]
+        asked = None if step is None else Asked(step, positions.at(slot, key[0], price), price)
         if asked is not None:
             explainer.seen(slot, asked)
         if key not in decided:

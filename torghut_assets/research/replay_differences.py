@@ -8,13 +8,14 @@ the decisions and by the account. What none of this shows is ``unexplained``.
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from decimal import Decimal
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 
 from torghut_assets.research.backtest_positions import PositionVector, Slot
+from torghut_assets.research.settings import ResearchSettings
 from torghut_runtime.orders.step_record import StepRecord
+from torghut_runtime.risk.sizing import target_quantity
 from torghut_runtime.strategies.decide import REASON_ENTRY, REASON_EXIT, REASON_HOLD, REASON_TARGET, REASONS, decide
 from torghut_runtime.strategies.registry import BoundStrategy
 
@@ -43,6 +44,7 @@ CLASSES: Final[Mapping[str, str]] = {
     "order_terms": "limit entries are sized at their limit",
     "entry_price": "the same shares were bought at another price (the spread): a return is beyond a threshold, or not",
     "fill": "an order that both decided was filled at another time, to another part, or on one side only",
+    "price": "the engine sizes at the newest quote, the backtest at the close",
     "account": "another equity or exposure leaves another size, or no room",
     "follows": "an earlier difference of the same strategy in the same symbol has left another position",
     UNEXPLAINED: "none of these",
@@ -72,6 +74,8 @@ class Asked:
 
     record: StepRecord
     theirs: PositionVector
+    price: float
+    """Close of the bar, at which the backtest sizes."""
 
     @property
     def is_alike(self) -> bool:
@@ -103,8 +107,8 @@ class Explainer:
         strategies: Sequence[BoundStrategy],
         account: Callable[[datetime], tuple[float, float]],
         last_bars: frozenset[tuple[str, datetime]],
+        research: ResearchSettings,
         *,
-        gross_limit: float,
         limit_orders: bool,
     ) -> None:
         """Begin.
@@ -112,14 +116,14 @@ class Explainer:
         Args:
             strategies: who decides.
             account: equity and gross exposure of the backtest before the bars that close at a time.
+            research: limits of the backtest.
             last_bars: symbol and end of the last bar of each session, of intraday bars.
-            gross_limit: of the backtest, as a fraction of its equity.
             limit_orders: the engine prefers limit orders.
         """
         self._bound = {each.entry.strategy_id: each for each in strategies}
         self._account = account
         self._last_bars = last_bars
-        self._gross_limit = gross_limit
+        self._research = research
         self._limit_orders = limit_orders
         self._roots: dict[Slot, tuple[datetime, str]] = {}
         self._decided: set[Slot] = set()
@@ -171,7 +175,7 @@ class Explainer:
             return UNEXPLAINED
         if self._limit_orders:
             return "order_terms"
-        found = self._of_account(key, ours, theirs, asked)
+        found = self._of_size(key, ours, theirs, asked)
         return "netting" if is_netted and found == UNEXPLAINED else found
 
     def _of_position(self, slot: Slot) -> str:
@@ -180,15 +184,45 @@ class Explainer:
         # All that was decided since both held the same is equal: only its fills can have made the difference.
         return "fill" if slot in self._decided else UNEXPLAINED
 
-    def _of_account(self, key: Key, ours: Said | None, theirs: Said | None, asked: Asked) -> str:
-        """Whether the sizes are no further apart than equity and exposure are."""
-        account: Mapping[str, Decimal] = asked.record.account
+    def _of_size(self, key: Key, ours: Said | None, theirs: Said | None, asked: Asked) -> str:
+        """Which of price and account makes the difference, by the rule of sizes that both sides have."""
+        record = asked.record
+        bound = self._bound[key[1]]
+        price, account = float(dict(record.price)["price"]), record.account
         equity, gross = self._account(key[0])
-        apart = abs(float(account["equity"]) - equity) * max(self._gross_limit, 1.0)
-        apart += abs(float(account["gross_exposure"]) - gross)
-        price: dict[str, Any] = dict(asked.record.price)
-        qty = abs((0.0 if ours is None else ours.target_qty) - (0.0 if theirs is None else theirs.target_qty))
-        return "account" if apart > 0.0 and (qty - 1.0) * float(price["price"]) <= apart else UNEXPLAINED
+        own_equity, own_gross = float(account["equity"]), float(account["gross_exposure"])
+        sizes = (0.0 if ours is None else abs(ours.target_qty), 0.0 if theirs is None else abs(theirs.target_qty))
+        apart = sizes[0] - sizes[1]
+        if apart == 0.0:
+            return UNEXPLAINED
+        base = self._size(bound, record, asked.price, equity)
+        if self._size(bound, record, price, equity) - base == apart:
+            return "price"
+        own = self._size(bound, record, price, own_equity)
+        if apart in (own - base, self._size(bound, record, asked.price, own_equity) - base):
+            return "account"
+        # Where there was no room for a whole size, rooms are no further apart than the accounts are.
+        if sizes[0] >= own and sizes[1] >= base:
+            return UNEXPLAINED
+        room = abs(own_equity - equity) * self._research.gross_limit + abs(own_gross - gross)
+        return "account" if room > 0.0 and (abs(apart) - 1.0) * price <= room else UNEXPLAINED
+
+    def _size(self, bound: BoundStrategy, record: StepRecord, price: float, equity: float) -> float:
+        entry, research = bound.entry, self._research
+        return target_quantity(
+            price,
+            equity,
+            _or_nan(entry.max_notional_per_trade),
+            _or_nan(entry.max_position_pct_equity),
+            _or_nan(bound.params.qty),
+            abs(record.output[1]),
+            research.gross_limit,
+            research.fractional_shares,
+        )
+
+
+def _or_nan(cap: float | None) -> float:
+    return float("nan") if cap is None else float(cap)
 
 
 def _is_of(code: int, said: Said | None) -> bool:

@@ -12,6 +12,7 @@ import pytest
 from order_cases import BAR, step_record
 
 from torghut_assets.research.replay_differences import CLASSES, UNEXPLAINED, Asked, Explainer, Said
+from torghut_assets.research.settings import ResearchSettings
 from torghut_runtime.compiled import functions_as_arguments
 from torghut_runtime.strategies.catalog import StrategyEntry
 from torghut_runtime.strategies.registry import BoundStrategy, resolve
@@ -37,7 +38,7 @@ def hold() -> BoundStrategy:
 def explainer(*, last: bool = False, limit_orders: bool = False, equity: float = 100_000.0) -> Explainer:
     last_bars = frozenset({("AAPL", BAR)}) if last else frozenset[tuple[str, datetime]]()
     return Explainer(
-        [hold()], lambda _: (equity, 0.0), last_bars, gross_limit=1.0, limit_orders=limit_orders
+        [hold()], lambda _: (equity, 0.0), last_bars, ResearchSettings(gross_limit=1.0), limit_orders=limit_orders
     )  # fmt: skip
 
 
@@ -49,7 +50,7 @@ def asked(code: int, ours: tuple[float, ...] = FLAT, theirs: Any = FLAT, minute:
         **fields,
     }
     record = step_record("hold", position=ours, code=code, decided_at=BAR + timedelta(minutes=minute), **given)
-    return Asked(record, theirs)
+    return Asked(record, theirs, 100.0)
 
 
 def why(
@@ -128,18 +129,38 @@ def test_at_the_last_bar_of_a_session_the_engine_may_stay_silent() -> None:
     assert why(None, WANTS, asked(3), explainer(last=False))[0] == UNEXPLAINED
 
 
-def test_sizes_differ_by_no_more_than_the_accounts_do() -> None:
-    smaller = replace(WANTS, target_qty=7.0)
-    assert why(smaller, WANTS, asked(3), explainer(equity=100_200.0))[0] == "account"
-    assert why(smaller, WANTS, asked(3), explainer(equity=100_199.0))[0] == UNEXPLAINED
-    room = Said(3, 0.0, "gross_exposure_exceeded")
-    exposed = {"equity": Decimal(100_000), "gross_exposure": Decimal(1_000)}
-    assert why(WANTS, room, asked(3, account=exposed))[0] == "account"
-    assert why(WANTS, room, asked(3))[0] == UNEXPLAINED
+def bought(qty: float, reason: str = "target") -> Said:
+    return Said(3, qty, reason)
 
 
-def test_of_one_account_one_share_is_no_difference_of_equity() -> None:
-    assert why(replace(WANTS, target_qty=9.0), WANTS, asked(3))[0] == UNEXPLAINED
+def sized(**fields: Any) -> Asked:
+    """A wish for the whole budget of 100,000 at 100."""
+    return asked(3, **{"output": (3.0, 1.0, 1.0, 0.0), **fields})
+
+
+def at_price(price: str) -> dict[str, Any]:
+    return {"price": Decimal(price), "as_of": BAR, "spread": None, "source": "quote"}
+
+
+def test_a_size_at_another_price_is_what_that_price_gives() -> None:
+    quoted = sized(price=at_price("125"))
+    assert why(bought(800), bought(1_000), quoted)[0] == "price"
+    assert why(bought(1_001), bought(1_000), quoted)[0] == UNEXPLAINED
+
+
+def test_a_size_of_another_equity_is_what_that_equity_gives() -> None:
+    told = explainer(equity=100_100.0)
+    assert why(bought(1_000), bought(1_001), sized(), told)[0] == "account"
+    assert why(bought(1_001), bought(1_001.5), sized(), explainer(equity=100_100.0))[0] == UNEXPLAINED
+    assert why(bought(999), bought(1_000), sized())[0] == UNEXPLAINED
+
+
+def test_rooms_are_no_further_apart_than_the_accounts() -> None:
+    room = bought(0, "gross_exposure_exceeded")
+    exposed = sized(account={"equity": Decimal(100_000), "gross_exposure": Decimal(1_000)})
+    assert why(bought(11), room, exposed)[0] == "account"
+    assert why(bought(12), room, exposed)[0] == UNEXPLAINED
+    assert why(bought(11), room, sized())[0] == UNEXPLAINED
 
 
 def test_wishes_are_netted_with_those_of_another_strategy_that_differ() -> None:
