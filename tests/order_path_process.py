@@ -35,6 +35,7 @@ from torghut_runtime.engine.stance import Stance
 from torghut_runtime.market.calendar import TradingCalendar
 from torghut_runtime.order_feed.forwarding import stream_url
 from torghut_runtime.order_feed.trade_stream import TradeStream
+from torghut_runtime.orders.broker_view import read_broker
 from torghut_runtime.orders.firewall import Firewall
 from torghut_runtime.orders.frozen_symbols import FrozenSymbols
 from torghut_runtime.orders.journal import IntentState, StoredIntent
@@ -43,19 +44,15 @@ from torghut_runtime.orders.model import Intent
 from torghut_runtime.orders.portfolio import Portfolio
 from torghut_runtime.orders.rate_limit import RequestBudget
 from torghut_runtime.orders.reconcile import Discrepancy, resolve_left, restore
-from torghut_runtime.orders.reconciler import PassResult, Reconciler, read_broker
+from torghut_runtime.orders.reconciler import PassResult, Reconciler
 from torghut_runtime.orders.tracker import OrderTracker
 from torghut_runtime.risk.limits import Gate, gate_reasons
 from torghut_runtime.storage.database import connect, create_engine
 from torghut_runtime.storage.lease import Lease, acquire
-from torghut_runtime.storage.order_journal import (
-    PostgresJournal,
-    newest_event_at,
-    stored_events,
-    stored_intents,
-)
+from torghut_runtime.storage.order_journal import PostgresJournal
 from torghut_runtime.storage.position_adjustments import stored_adjustments
 from torghut_runtime.storage.reconcile_store import PostgresReconcileStore
+from torghut_runtime.storage.stored_orders import stored_orders
 from torghut_runtime.trading_settings import BrokerAccess
 
 HOLDER = "the-one-under-test"
@@ -221,14 +218,14 @@ class OrderPath:
     def restart(self) -> list[Discrepancy]:
         """What a process does before it trades."""
         with connect(create_engine(self.dsn)) as connection:
-            intents, events = stored_intents(connection, ACCOUNT), stored_events(connection, ACCOUNT)
+            stored = stored_orders(connection, ACCOUNT)
             booked = stored_adjustments(connection, ACCOUNT)
-            since = newest_event_at(connection, ACCOUNT)
-        self._not_before(intents)
-        restore(self.tracker, intents, events, [(each.slot, each.entry) for each in booked])
-        left = resolve_left(self.manager, intents)
+        self._not_before(stored.intents)
+        entries = [*stored.settled, *((each.slot, each.entry) for each in booked)]
+        restore(self.tracker, stored.intents, stored.events, entries)
+        left = resolve_left(self.manager, stored.intents)
         self.settle()
-        self.reconciler = self._reconciler(since, max((each.id for each in booked), default=0))
+        self.reconciler = self._reconciler(stored.newest_event_at, max((each.id for each in booked), default=0))
         result = self.compare()
         if result.is_clean:
             self.stance.set(reconciled=True)

@@ -9,7 +9,7 @@ import click
 from torghut_runtime.command_line import ExitCode, end, examples, json_option, path_option, print_json, print_table
 
 if TYPE_CHECKING:
-    from torghut_assets.research.replay_comparison import Said
+    from torghut_assets.research.replay_differences import Said
 
 _SHOWN = 20
 
@@ -34,8 +34,9 @@ def compare(
     The engine runs under the limits of the backtest, unless the environment (TRADING_*) sets other ones. Exit 3 when a
     difference has no explanation.
     """
-    from torghut_assets.research.replay_comparison import CLASSES, equal_limits
     from torghut_assets.research.replay_comparison import compare as compare_decisions
+    from torghut_assets.research.replay_comparison import equal_limits
+    from torghut_assets.research.replay_differences import CLASSES
     from torghut_assets.research.settings import load_settings
     from torghut_runtime.broker.simulator.tape import read_tape
     from torghut_runtime.engine.replay import features_of_tape
@@ -55,8 +56,12 @@ def compare(
                 "decisions": found.decisions,
                 "equal": found.equal,
                 "ratio": found.ratio,
+                "alike": found.alike,
+                "equal_alike": found.equal_alike,
+                "ratio_alike": found.ratio_alike,
                 "unexplained": found.unexplained,
                 "by_class": found.by_class,
+                "by_first": found.by_first,
                 "differences": [asdict(each) for each in found.differences],
             }
         )
@@ -69,7 +74,10 @@ def compare(
             print_table(("decided", "strategy", "symbol", "explanation", "engine", "backtest"), rows)
         for name, count in found.by_class.items():
             click.echo(f"{name}: {count} ({CLASSES[name]})")
+        if "follows" in found.by_class:
+            click.echo(f"with what follows from each: {', '.join(f'{n} {c}' for n, c in found.by_first.items())}")
         click.echo(f"{found.equal} of {found.decisions} decisions are equal")
+        click.echo(f"{found.equal_alike} of {found.alike} that were made from the same position")
     if found.unexplained:
         end(ExitCode.DENIED)
 

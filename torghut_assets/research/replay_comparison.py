@@ -2,7 +2,8 @@
 
 The second figure of parity: the first says that recorded steps are repeated, this one that an account which trades by
 orders decides what research said it would. Differences have classes (``docs/runtime.md``, "Compared with the
-backtest"); one without a class is a defect. Reading files and printing belong to the command.
+backtest"); one without a class is a defect. How classes are found is
+:mod:`torghut_assets.research.replay_differences`'s business; reading files and printing belong to the command.
 """
 
 import os
@@ -12,57 +13,25 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-from typing import Any, Final
+from typing import Any
 
 import polars as pl
 
+from torghut_assets.research.backtest_positions import BacktestPositions
+from torghut_assets.research.replay_differences import UNEXPLAINED, Asked, Explainer, Key, Said
 from torghut_assets.research.settings import ResearchSettings
-from torghut_assets.research.simulation import Window, prepare_market, simulate
+from torghut_assets.research.simulation import SimulationResult, Window, prepare_market, simulate
 from torghut_runtime.broker.simulator.tape import Tape
 from torghut_runtime.clock import moment_of
+from torghut_runtime.compiled import functions_as_arguments
+from torghut_runtime.engine.recording import Recorder
 from torghut_runtime.engine.replay import Replay
 from torghut_runtime.market.bars import bars_from_frame
 from torghut_runtime.market.calendar import TradingCalendar, is_exchange_traded
 from torghut_runtime.market.signals import signals_from_bars
+from torghut_runtime.orders.step_record import StepRecord
 from torghut_runtime.strategies.registry import BoundStrategy
 from torghut_runtime.trading_settings import TradingSettings
-
-_BY_REASON: Final[Mapping[str, str]] = {
-    "market_closed": "session_end",
-    "precheck_opposite_side_open_order": "opposite_side",
-    "max_notional_exceeded": "strategy_cap",
-    "max_position_pct_exceeded": "strategy_cap",
-    "state_reducing": "hard_limit",
-    "state_halted": "hard_limit",
-    "daily_loss_limit_reached": "hard_limit",
-    "max_drawdown_exceeded": "hard_limit",
-    "order_rate_exceeded": "order_limit",
-    "max_open_orders_exceeded": "order_limit",
-    "insufficient_buying_power": "order_limit",
-    "price_collar_exceeded": "order_limit",
-}
-CLASSES: Final[Mapping[str, str]] = {
-    "session_end": "an intraday decision at the session's last bar: the engine refuses entries, the backtest waits",
-    "opposite_side": "an order on the other side is open in the symbol",
-    "strategy_cap": "the strategy's cap holds for position and open entries together",
-    "hard_limit": "daily loss or drawdown has latched",
-    "order_limit": "a limit on orders that the backtest does not have",
-    "order_terms": "limit entries are sized at their limit, may go unfilled and are re-priced",
-    "follows": "an earlier difference has left another position or another equity",
-    "unexplained": "none of these",
-}
-"""Why a decision may differ; the last one is a defect."""
-
-Key = tuple[datetime, str, str]
-
-
-@dataclass(frozen=True, slots=True)
-class Said:
-    """One side's decision."""
-
-    signal: int
-    target_qty: float
-    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +42,8 @@ class DecisionDifference:
     strategy_id: str
     symbol: str
     explanation: str
+    first: str
+    """Class of the difference that this one goes back to; its own where it follows from none."""
     engine: Said | None
     backtest: Said | None
 
@@ -84,6 +55,9 @@ class Comparison:
     decisions: int
     """Bars of a strategy and symbol at which at least one of them decided."""
     equal: int
+    alike: int
+    """Those of them that both decided with the same shares, since as many bars, and with the same orders open."""
+    equal_alike: int
     differences: tuple[DecisionDifference, ...]
 
     @property
@@ -92,14 +66,28 @@ class Comparison:
         return self.equal / self.decisions if self.decisions else None
 
     @property
+    def ratio_alike(self) -> float | None:
+        """Equal by all that were decided from the same position; None without one.
+
+        An early difference of a rule that is always in or on its way out leaves other positions for as long as it
+        trades; here those that follow do not count again.
+        """
+        return self.equal_alike / self.alike if self.alike else None
+
+    @property
     def unexplained(self) -> int:
         """Differences without a class."""
-        return self.by_class.get("unexplained", 0)
+        return self.by_class.get(UNEXPLAINED, 0)
 
     @property
     def by_class(self) -> dict[str, int]:
         """Number of differences per class."""
         return dict(sorted(Counter(each.explanation for each in self.differences).items()))
+
+    @property
+    def by_first(self) -> dict[str, int]:
+        """Number of differences per class of the one that they go back to."""
+        return dict(sorted(Counter(each.first for each in self.differences).items()))
 
 
 @contextmanager
@@ -143,36 +131,100 @@ def compare(
         settings: limits and orders of the engine; see :func:`equal_limits`.
         seed: of the simulator.
     """
-    done = Replay(tape, strategies, settings, seed=seed, cash=Decimal(repr(research.capital))).run()
+    kept = _Kept()
+    recorder = Recorder(settings.mode.account_label, kept, mode="paper", adapter="simulator")
+    cash = Decimal(repr(research.capital))
+    done = Replay(tape, strategies, settings, seed=seed, cash=cash, recorder=recorder).run()
+    ends = {moment_of(bar.opens_at): moment_of(bar.closes_at) for bar in tape.bars}
     engine: dict[Key, Said] = {}
     for row in done.decisions:
         detail: Mapping[str, Any] = row["decision"]
         reason = row["reasons"][0] if row["reasons"] else row["rationale"]
         said = Said(int(detail["signal"]), float(detail["target_qty"]), reason.partition(":")[0])
-        engine[row["decided_at"], row["strategy_id"], row["symbol"]] = said
-    backtest = _backtest(tape, strategies, research)
-    last_bars = _last_bars(tape)
+        # A decision belongs to its bar, also where it waited for another order's end.
+        engine[ends[row["bar_ts"]], row["strategy_id"], row["symbol"]] = said
+    result = _backtest(tape, strategies, research)
+    with functions_as_arguments():
+        return _compared(tape, strategies, research, settings, engine, result, kept.steps)
+
+
+class _Kept:
+    """Keeps every recorded step."""
+
+    is_full = False
+
+    def __init__(self) -> None:
+        self.steps: dict[Key, StepRecord] = {}
+
+    def take(self, steps: Sequence[StepRecord]) -> None:
+        for each in steps:
+            self.steps[each.decided_at, each.strategy.strategy_id, each.symbol] = each
+
+
+def _compared(
+    tape: Tape,
+    strategies: Sequence[BoundStrategy],
+    research: ResearchSettings,
+    settings: TradingSettings,
+    engine: Mapping[Key, Said],
+    result: SimulationResult,
+    steps: Mapping[Key, StepRecord],
+) -> Comparison:
+    closes: dict[str, list[datetime]] = {}
+    prices: dict[tuple[str, datetime], float] = {}
+    for bar in tape.bars:
+        closed_at = moment_of(bar.closes_at)
+        closes.setdefault(bar.symbol, []).append(closed_at)
+        prices[bar.symbol, closed_at] = bar.close
+    positions = BacktestPositions(result, closes)
+    explainer = Explainer(
+        strategies,
+        positions.account,
+        _last_bars(tape),
+        research,
+        limit_orders=settings.execution.prefer_limit,
+    )
+    backtest = _decisions(result)
+    decided = {*engine, *backtest}
+    differing = Counter((key[0], key[2]) for key in decided if engine.get(key) != backtest.get(key))
     differences: list[DecisionDifference] = []
-    keys = sorted({*engine, *backtest})
-    for key in keys:
+    alike = equal_alike = 0
+    for key in sorted({*decided, *steps}):
+        slot = (key[1], key[2])
+        step = steps.get(key)
+        price = prices[key[2], key[0]]
+        asked = None if step is None else Asked(step, positions.at(slot, key[0], price), price)
+        if asked is not None:
+            explainer.seen(slot, asked)
+        if key not in decided:
+            continue
         ours, theirs = engine.get(key), backtest.get(key)
-        if ours != theirs:
-            why = _explanation(key, ours, last_bars, follows=bool(differences), limits=settings.execution.prefer_limit)
-            differences.append(DecisionDifference(*key, why, ours, theirs))
-    return Comparison(len(keys), len(keys) - len(differences), tuple(differences))
+        is_alike = asked is not None and asked.is_alike
+        alike += is_alike
+        if ours == theirs:
+            equal_alike += is_alike
+            explainer.decided(key)
+        else:
+            why, first = explainer.explain(key, ours, theirs, asked, is_netted=differing[key[0], key[2]] > 1)
+            differences.append(DecisionDifference(*key, why, first, ours, theirs))
+    equal = len(decided) - len(differences)
+    return Comparison(len(decided), equal, alike, equal_alike, tuple(differences))
 
 
-def _backtest(tape: Tape, strategies: Sequence[BoundStrategy], research: ResearchSettings) -> dict[Key, Said]:
+def _backtest(tape: Tape, strategies: Sequence[BoundStrategy], research: ResearchSettings) -> SimulationResult:
     columns = ("symbol", "ts", "open", "high", "low", "close", "volume")
     rows = [(b.symbol, moment_of(b.opens_at), b.open, b.high, b.low, b.close, b.volume) for b in tape.bars]
     frame = pl.DataFrame(rows, schema=list(columns), orient="row").with_columns(pl.col("ts").dt.cast_time_unit("us"))
     market = prepare_market(signals_from_bars(bars_from_frame(frame, tape.timeframe)).frame)
     window = Window(market.sessions[0], market.sessions[-1])
-    found = simulate(market, strategies, research, window, research.capital, 0, close_out=False).decisions
+    return simulate(market, strategies, research, window, research.capital, 0, close_out=False)
+
+
+def _decisions(result: SimulationResult) -> dict[Key, Said]:
     names = ("decided_at", "strategy_id", "symbol", "signal", "target_qty", "reason")
     return {
         (at, strategy, symbol): Said(signal, qty, reason)
-        for at, strategy, symbol, signal, qty, reason in found.select(names).iter_rows()
+        for at, strategy, symbol, signal, qty, reason in result.decisions.select(names).iter_rows()
     }
 
 
@@ -186,16 +238,3 @@ def _last_bars(tape: Tape) -> frozenset[tuple[str, datetime]]:
         if is_exchange_traded(bar.symbol):
             newest[bar.symbol, calendar.session_at(moment_of(bar.opens_at))] = bar.closes_at
     return frozenset((symbol, moment_of(at)) for (symbol, _), at in newest.items())
-
-
-def _explanation(
-    key: Key, engine: Said | None, last_bars: frozenset[tuple[str, datetime]], *, follows: bool, limits: bool
-) -> str:
-    decided_at, _, symbol = key
-    if engine is not None and engine.reason in _BY_REASON:
-        return _BY_REASON[engine.reason]
-    if (symbol, decided_at) in last_bars:
-        return "session_end"
-    if limits:
-        return "order_terms"
-    return "follows" if follows else "unexplained"

@@ -14,16 +14,16 @@ from torghut_runtime.clock import moment_of
 from torghut_runtime.errors import UpstreamError
 from torghut_runtime.market_data.sources import open_announcements
 from torghut_runtime.orders.adjusting import Adjustment, adjustments_for, split_that_explains
+from torghut_runtime.orders.broker_view import SPLITS_BACK
 from torghut_runtime.orders.frozen_symbols import FrozenSymbol
 from torghut_runtime.orders.portfolio import Portfolio
 from torghut_runtime.orders.reconcile import restore
-from torghut_runtime.orders.reconciler import SPLITS_BACK
 from torghut_runtime.orders.splits import Split
 from torghut_runtime.orders.tracker import OrderTracker
 from torghut_runtime.settings import load_settings
 from torghut_runtime.storage import position_adjustments
 from torghut_runtime.storage.database import connect, create_engine
-from torghut_runtime.storage.order_journal import newest_event_at, stored_events, stored_intents
+from torghut_runtime.storage.stored_orders import stored_orders
 from torghut_runtime.trading_settings import TradingSettings, load_trading_settings
 
 ZERO: Final = Decimal(0)
@@ -90,13 +90,9 @@ def held_positions() -> HeldPositions:
     tracker = OrderTracker(label, Portfolio(ZERO))
     with connect(create_engine(load_settings().db_dsn)) as connection:
         booked = position_adjustments.stored_adjustments(connection, label)
-        restore(
-            tracker,
-            stored_intents(connection, label),
-            stored_events(connection, label),
-            [(each.slot, each.entry) for each in booked],
-        )
-        newest = newest_event_at(connection, label)
+        stored = stored_orders(connection, label)
+        entries = [*stored.settled, *((each.slot, each.entry) for each in booked)]
+        restore(tracker, stored.intents, stored.events, entries)
         frozen = {each.symbol: each for each in position_adjustments.stored_freezes(connection, label)}
     try:
         reader = AlpacaReader(trading.broker, base_url)
@@ -107,7 +103,7 @@ def held_positions() -> HeldPositions:
     fault = account_fault(account, base_url, trading.mode.mode, broker.live_account_number, broker.simulator_url)
     if fault is not None:
         raise UpstreamError(f"account_mismatch: account {account.get('account_number')} {fault}")
-    return HeldPositions(label, tracker, account, documents, reader, trading, newest, frozen)
+    return HeldPositions(label, tracker, account, documents, reader, trading, stored.newest_event_at, frozen)
 
 
 def difference_in(held: HeldPositions, symbol: str) -> Difference:

@@ -14,6 +14,7 @@ import sqlalchemy as sa
 
 from torghut_runtime.broker.protocol import BrokerReader, Document
 from torghut_runtime.clock import NANOSECONDS, Clock, nanoseconds_of
+from torghut_runtime.collection import collection_paused
 from torghut_runtime.engine.account_view import AccountView
 from torghut_runtime.engine.cancel_all import CancelAll
 from torghut_runtime.engine.cursor_keeper import CursorKeeper
@@ -27,20 +28,22 @@ from torghut_runtime.engine.strategy_blocks import StrategyBlocks
 from torghut_runtime.engine.trader import Refusals, Trader
 from torghut_runtime.market_data.live_market import LiveMarket
 from torghut_runtime.market_data.sources import source_name
+from torghut_runtime.orders.broker_view import Announcements
 from torghut_runtime.orders.firewall import Firewall
 from torghut_runtime.orders.frozen_symbols import MISMATCH, FrozenSymbols
 from torghut_runtime.orders.journal import StoredIntent
 from torghut_runtime.orders.manager import OrderManager
 from torghut_runtime.orders.portfolio import UNATTRIBUTED, Portfolio
 from torghut_runtime.orders.reconcile import resolve_left, restore
-from torghut_runtime.orders.reconciler import Announcements, PassResult, Reconciler
+from torghut_runtime.orders.reconciler import PassResult, Reconciler
 from torghut_runtime.orders.tracker import OrderTracker
 from torghut_runtime.risk.baselines import Baselines, transfers_of
 from torghut_runtime.storage.database import connect
 from torghut_runtime.storage.lease import Lease
-from torghut_runtime.storage.order_journal import PostgresJournal, newest_event_at, stored_events, stored_intents
+from torghut_runtime.storage.order_journal import PostgresJournal
 from torghut_runtime.storage.position_adjustments import stored_adjustments, stored_freezes
 from torghut_runtime.storage.reconcile_store import PostgresReconcileStore
+from torghut_runtime.storage.stored_orders import StoredOrders, stored_orders
 from torghut_runtime.strategies.registry import BoundStrategy
 from torghut_runtime.trading_settings import TradingSettings
 
@@ -82,7 +85,7 @@ class TradingCore:
         self._flattener: Flattener | None = None
         self._transfers = _ZERO
         self._queued: list[StoredIntent] = []
-        self._stored: list[StoredIntent] = []
+        self._stored = StoredOrders()
         self._swept_ns = outside.clock.now_ns()
         self._store = PostgresReconcileStore(outside.dsn, label)
         self.lease = lease
@@ -113,16 +116,16 @@ class TradingCore:
             StoreUnavailableError: the database does not answer.
         """
         self.cursors.read()
-        with connect(self._database) as connection:
-            self._stored = stored_intents(connection, self._label)
-            events = stored_events(connection, self._label)
+        with collection_paused(), connect(self._database) as connection:
+            stored = stored_orders(connection, self._label)
             booked = stored_adjustments(connection, self._label)
             frozen = stored_freezes(connection, self._label)
-            since = newest_event_at(connection, self._label)
-        restore(self.tracker, self._stored, events, [(each.slot, each.entry) for each in booked])
+            entries = [*stored.settled, *((each.slot, each.entry) for each in booked)]
+            restore(self.tracker, stored.intents, stored.events, entries)
+        self._stored = stored
         for each in frozen:
             self.frozen.freeze(each)
-        self.reconciler = self._reconciler(since, max((each.id for each in booked), default=0))
+        self.reconciler = self._reconciler(stored.newest_event_at, max((each.id for each in booked), default=0))
         self.tracker.recall = self.journal.recall
 
     def _reconciler(self, since: datetime | None, booked: int) -> Reconciler:
@@ -141,7 +144,7 @@ class TradingCore:
 
     def resolve(self) -> None:
         """Look for what an earlier process left half done; what is not found at once is looked for again later."""
-        self._queued = resolve_left(self.manager, self._stored)
+        self._queued = resolve_left(self.manager, self._stored.intents)
 
     def compare(self) -> PassResult:
         """The first pass: orders and positions against the broker's, and its money.
@@ -215,12 +218,14 @@ class TradingCore:
 
     def _take_over(self, trader: Trader) -> None:
         trader.dispatcher.take_over(self._queued)
-        for stored in self._stored:
+        for slot, at in self._stored.last_entries.items():
+            trader.account.entry_sent(slot, nanoseconds_of(at))
+        for stored in self._stored.intents:
             intent = stored.intent
             if stored.sent_at is not None and not intent.is_exit and stored.state != "rejected":
                 slot = (intent.strategy_id, intent.terms.symbol)
                 trader.account.entry_sent(slot, nanoseconds_of(stored.sent_at.astimezone(UTC)))
-        self._queued, self._stored = [], []
+        self._queued, self._stored = [], StoredOrders()
 
     def flattener(self, cancel_all: CancelAll) -> Flattener:
         """What closes positions at an operator's word; one for the term."""

@@ -10,11 +10,11 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Final
 
 import numpy as np
 
 from torghut_runtime.compiled import Vector, as_argument, entry_point
+from torghut_runtime.engine.kept_rows import KeptRows
 from torghut_runtime.engine.metrics import TradingMetrics
 from torghut_runtime.market.features import FEATURES, Bar, FeatureStream
 from torghut_runtime.strategies.contract import OUTPUT, POSITION, tag_names
@@ -29,8 +29,6 @@ Observe = Callable[[Bar, Vector], None]
 
 _FEATURE_AT = {name: index for index, name in enumerate(FEATURES)}
 _FLAT = np.zeros(len(POSITION))
-KEPT_ROWS: Final = 512
-"""Feature rows per symbol and timeframe that are kept for strategies that join later."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +83,8 @@ class StrategyDriver:
         self._judge = entry_point(decide)
         self._stream = FeatureStream()
         self._memories: dict[tuple[int, str], Vector] = {}
-        self._rows: dict[tuple[str, str], deque[tuple[Vector, float]]] = {}
-        """The newest feature rows by symbol and timeframe: what a strategy that joins later is warmed up with."""
+        self._rows: dict[tuple[str, str], KeptRows] = {}
+        """By symbol and timeframe."""
         self._metrics.strategies_are(each.entry.strategy_id for each in self.strategies)
 
     def warm_up(self, bars: Iterable[tuple[Bar, float]]) -> None:
@@ -166,14 +164,14 @@ class StrategyDriver:
         if bar.session is not None:
             key = (bar.symbol, bar.timeframe)
             if key not in self._rows:
-                self._rows[key] = deque(maxlen=KEPT_ROWS)
-            self._rows[key].append((row, seconds_to_close))
+                self._rows[key] = KeptRows()
+            self._rows[key].append(row, seconds_to_close)
         return row
 
     def _warm_from_rows(self, index: int, symbol: str) -> None:
         strategy = self.strategies[index]
         shown: deque[tuple[Vector, float]] = deque(maxlen=strategy.warmup_bars)
-        for row, seconds_to_close in self._rows[symbol, strategy.entry.base_timeframe]:
+        for row, seconds_to_close in self._rows[symbol, strategy.entry.base_timeframe].oldest_first():
             features = row[self._columns[index]]
             if not np.isnan(features[: strategy.required_count]).any():
                 shown.append((features, seconds_to_close))

@@ -11,7 +11,7 @@ from typing import Final
 
 from torghut_runtime.broker.protocol import BrokerError, BrokerReader, Document
 from torghut_runtime.engine.heartbeat import Heartbeat
-from torghut_runtime.orders.reconciler import Announcements, Asked, BrokerView, read_broker
+from torghut_runtime.orders.broker_view import Announcements, Asked, BrokerView, read_broker
 
 _READ_SECONDS: Final = 60.0
 _LOOK_SECONDS: Final = 1.0

@@ -30,7 +30,9 @@ CAPACITY: Final = 1_000
 MOST: Final = 200_000
 """Waiting rows beyond which a record is dropped and counted: hours of a database that does not answer."""
 BATCH: Final = 1_000
-"""Rows of one transaction."""
+"""Rows of one transaction, at most."""
+_LEAST: Final = 50
+"""Rows of one transaction, at least, after attempts that failed."""
 _GATHER_SECONDS: Final = 0.2
 _RETRY_SECONDS: Final = (0.2, 0.5, 1.0, 2.0, 5.0)
 _PRUNE_EVERY_SECONDS: Final = 60.0
@@ -107,9 +109,9 @@ class StepWriter:
             self._close()
 
     def _write_all(self) -> None:
-        failures = 0
+        failures, most = 0, BATCH
         while True:
-            batch = self._next_batch()
+            batch = self._next_batch(most)
             if not batch:
                 break
             try:
@@ -119,22 +121,24 @@ class StepWriter:
                     _log.warning("recorded steps wait: %s", error)
                 if time.monotonic() >= self._give_up_at:
                     break
+                # What a slow server did not take in its time, it takes in smaller parts.
+                most = max(most // 2, _LEAST)
                 self._pause(_RETRY_SECONDS[min(failures, len(_RETRY_SECONDS) - 1)])
                 failures += 1
                 continue
-            failures = 0
+            failures, most = 0, min(2 * most, BATCH)
             with self._changed:
                 for _ in batch:
                     self._waiting.popleft()
                 self.written += len(batch)
 
-    def _next_batch(self) -> list[StepRecord]:
+    def _next_batch(self, most: int) -> list[StepRecord]:
         """Wait for records and give them a moment to gather; empty when it is time to end."""
         with self._changed:
             self._changed.wait_for(lambda: self._waiting or self._stopping)
             if not self._stopping and len(self._waiting) < BATCH:
                 self._changed.wait_for(lambda: len(self._waiting) >= BATCH or self._stopping, _GATHER_SECONDS)
-            return list(islice(self._waiting, BATCH))
+            return list(islice(self._waiting, most))
 
     def _pause(self, seconds: float) -> None:
         with self._changed:

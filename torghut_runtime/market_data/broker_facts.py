@@ -59,6 +59,15 @@ def calendar_fault(document: Mapping[str, Any], now: datetime, hours: SessionHou
     return None
 
 
+def _nearest(document: Mapping[str, Any], before: datetime, after: datetime) -> datetime:
+    """Of the time that a call took, the moment that is nearest to what the broker told: the way is no difference."""
+    try:
+        told = datetime.fromisoformat(str(document["timestamp"])).astimezone(UTC)
+    except (KeyError, TypeError, ValueError):
+        return after
+    return min(max(told, before), after)
+
+
 class CalendarGuard:
     """Compares the broker's clock with the calendar; entries wait while they are more than a minute apart."""
 
@@ -79,9 +88,7 @@ class CalendarGuard:
             document = self._reader.clock()
         except BrokerError:
             return self._fault
-        # Half of the way to the broker and back is not a difference.
-        now = before + (self._clock.now() - before) / 2
-        self._fault = calendar_fault(document, now, self._hours)
+        self._fault = calendar_fault(document, _nearest(document, before, self._clock.now()), self._hours)
         return self._fault
 
     @property

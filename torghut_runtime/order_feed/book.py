@@ -8,14 +8,15 @@ The book is what an ingest transaction folds in, what verification recomputes, a
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from operator import attrgetter
+from typing import Any, Final
 
 import msgspec
 
 from torghut_runtime.order_feed.event import OrderEvent, key_order
-from torghut_runtime.order_feed.state import Fill, Headline, OrderFold, OrderState
+from torghut_runtime.order_feed.state import TERMS, Fill, Headline, OrderFold, OrderState
 
 OrderRef = tuple[str, str | None, str | None]
 """Account, broker's order id, and the client's id where there is no broker's id."""
@@ -28,6 +29,12 @@ IDENTITY_CONFLICT: Final = "identity_conflict"
 ILLEGAL_MOVE: Final = "illegal_intent_move"
 FOLD_KINDS: Final = ("overfill", "fill_gap", UNKNOWN_TO_US, CLIENT_ID_REUSED, ILLEGAL_MOVE)
 """Discrepancies that the fold opens and closes itself."""
+
+
+_facts_of: Final[Callable[[OrderEvent], tuple[Any, ...]]] = attrgetter(
+    "time_ns", "client_order_id", "status", "claimed_qty", "claimed_price", *TERMS
+)
+"""Everything that the fold takes from an event that is neither a fill nor a correction."""
 
 
 class _Order:
@@ -117,6 +124,11 @@ class OrderBook:
     def event(self, fingerprint: bytes) -> OrderEvent | None:
         """The event of an identity, with the content that is kept."""
         return self._events.get(fingerprint)
+
+    def repeats(self, event: OrderEvent) -> bool:
+        """Whether an event of its order, at the same time, says all that a snapshot says: it can change nothing."""
+        order = self._orders.get((event.account, event.order_id or ""))
+        return order is not None and any(_facts_of(each) == _facts_of(event) for each in order.own.events.values())
 
     def replace(self, event: OrderEvent) -> None:
         """Give an identity other content: everything is placed again, for it may name another order."""

@@ -5,11 +5,9 @@ first, so that what one reads about an order is still true when it writes. Where
 again, is not this module's business.
 """
 
-import gc
 import os
 import time
-from collections.abc import Callable, Generator, Iterable, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, cast
 
@@ -17,6 +15,7 @@ import msgspec
 import psycopg
 import sqlalchemy as sa
 
+from torghut_runtime.collection import collection_paused
 from torghut_runtime.errors import StoreUnavailableError
 from torghut_runtime.order_feed import discrepancies, rows, statements
 from torghut_runtime.order_feed.book import ClientRef, Effect, Link, Order, OrderBook, OrderRef, linked, stale_first
@@ -122,21 +121,6 @@ def cursor_of(connection: sa.Connection) -> Cursor:
     return driver.cursor()
 
 
-@contextmanager
-def _collection_paused() -> Generator[None]:
-    """No cycle collection while a batch is folded: it makes many small containers, none of them in a cycle.
-
-    Half of the fold's time went into looking for cycles.
-    """
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()
-
-
 @dataclass(slots=True)
 class _Batch:
     """A batch while its events are placed one by one."""
@@ -180,7 +164,7 @@ def ingest_batch(
         psycopg.Error: the caller rolls back.
     """
     head = statements.lock_head(cursor)
-    with _collection_paused():
+    with collection_paused():
         done = _store(cursor, arrivals, head, meanwhile) if arrivals else Ingested()
     if letters:
         rows.write_letters(cursor, letters)

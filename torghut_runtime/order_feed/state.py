@@ -35,7 +35,7 @@ _PLAIN_TYPES: Final = STREAM_FILLS | RANKS.keys()
 """Types of events that neither ask for a cancel or replace nor refuse one."""
 _NO_CLAIM: Final = Decimal(-1)
 _EARLY_RANK: Final = 20
-_TERMS: Final = (
+TERMS: Final = (
     "symbol",
     "side",
     "order_type",
@@ -49,8 +49,9 @@ _TERMS: Final = (
     "replaced_by",
     "submitted_ns",
 )
-_QTY: Final = _TERMS.index("qty")
-_terms_of: Final[Callable[[OrderEvent], tuple[Any, ...]]] = attrgetter(*_TERMS)
+"""What an event says of the order's terms; of each the newest event counts that says it."""
+_QTY: Final = TERMS.index("qty")
+_terms_of: Final[Callable[[OrderEvent], tuple[Any, ...]]] = attrgetter(*TERMS)
 
 
 class Fill(msgspec.Struct, frozen=True, gc=False):
@@ -200,7 +201,7 @@ class OrderFold:
         self._corrections: list[OrderEvent] = []
         self._fills_depend = False
         self._terms: list[Any] = []
-        """Values of ``_TERMS``, each from the newest event that carries it, whose key is in ``_term_keys``."""
+        """Values of ``TERMS``, each from the newest event that carries it, whose key is in ``_term_keys``."""
         self._term_keys: list[tuple[int, bytes]] = []
         self._acked_ns: int | None = None
         self._last_update_ns: int | None = None
@@ -373,7 +374,7 @@ class OrderFold:
             last_ns = tally.claim_since if last_ns is None else max(last_ns, tally.claim_since)
         if not quantity.filled:
             first_ns = last_ns = None
-        terms = dict(zip(_TERMS, self._terms, strict=False))
+        terms = dict(zip(TERMS, self._terms, strict=False))
         return OrderState(
             status=status,
             filled_qty=quantity.filled,

@@ -21,9 +21,10 @@ from torghut_runtime.broker.protocol import (
     UncertainError,
 )
 from torghut_runtime.clock import NANOSECONDS, Clock
+from torghut_runtime.collection import collection_paused
 from torghut_runtime.engine.metrics import TradingMetrics
 from torghut_runtime.logs import about
-from torghut_runtime.order_feed.event import Source
+from torghut_runtime.order_feed.event import OrderEvent, Source
 from torghut_runtime.orders.firewall import BlockedError, Firewall
 from torghut_runtime.orders.journal import Journal, RefusedContentError
 from torghut_runtime.orders.model import Decision, Intent
@@ -289,21 +290,24 @@ class OrderManager:
     def take_all(self, documents: Iterable[Document]) -> int:
         """Take the broker's own word on orders, found by looking; how many of them cannot be read.
 
+        What repeats an event of the order is neither kept nor taken again.
+
         Raises:
             StoreUnavailableError: nothing was kept or taken; the same word can be taken again.
         """
-        fresh: list[bytes] = []
+        fresh: dict[bytes, OrderEvent] = {}
         bad = 0
-        for document in documents:
-            value = snapshot_event(document)
-            event = self.tracker.read(value)
-            if event is None or event.order_id is None:
-                bad += 1
-            elif not self.tracker.knows(event):
-                fresh.append(value)
-        kept = self._kept(fresh)
+        with collection_paused():
+            for document in documents:
+                value = snapshot_event(document)
+                event = self.tracker.read(value)
+                if event is None or event.order_id is None:
+                    bad += 1
+                elif not self.tracker.repeats(event):
+                    fresh[value] = event
+        kept = self._kept(list(fresh))
         self._reached("reconciled")
-        changed = sum(self.tracker.apply(value) is not None for value in kept)
+        changed = sum(self.tracker.take(fresh[value]) is not None for value in kept)
         if changed:
             self.metrics.reconcile_updated(changed)
         return bad

@@ -21,6 +21,9 @@ _ONE: Final = Decimal(1)
 Slot = tuple[str, str]
 """Strategy and symbol."""
 
+OrderTrade = tuple[str, str | None, str, OrderState]
+"""An order by the broker's id and the client's, whose it is, and its folded state."""
+
 UNATTRIBUTED: Final = "unattributed"
 """Holder of what no strategy of ours asked for."""
 
@@ -109,6 +112,8 @@ class Portfolio:
         self._fills: dict[Slot, list[BookedFill]] = {}
         self._base: dict[Slot, Position] = {}
         """What the fills of forgotten orders came to: the replay begins here."""
+        self._settled: dict[Slot, tuple[int, int]] = {}
+        """When what they came to was opened or turned round, and the newest of them."""
         self._recalled: set[str] = set()
         """Orders that were forgotten and have come back: their earlier fills are within the base."""
         self._changed: dict[Slot, None] = {}
@@ -145,9 +150,10 @@ class Portfolio:
         return client_order_id in self._reservations
 
     def last_fill_ns(self, symbol: str) -> int:
-        """Broker time of the newest entry of a symbol that is still told apart, -1 without one."""
-        newest = (entries[-1].time_ns for slot, entries in self._fills.items() if slot[1] == symbol and entries)
-        return max(newest, default=-1)
+        """Broker time of the newest entry of a symbol, -1 without one."""
+        told = (entries[-1].time_ns for slot, entries in self._fills.items() if slot[1] == symbol and entries)
+        settled = (newest for slot, (_, newest) in self._settled.items() if slot[1] == symbol)
+        return max(*told, *settled, -1, -1)
 
     def release(self, client_order_id: str) -> None:
         """Give back what is held for an order that has ended or never came to be."""
@@ -159,6 +165,9 @@ class Portfolio:
         self.version += 1
         if state.symbol is not None:
             self._book(order, (strategy_id, state.symbol), tuple(_booked(order, state)))
+        self._hold_rest(client_order_id, state)
+
+    def _hold_rest(self, client_order_id: str | None, state: OrderState) -> None:
         held = None if client_order_id is None else self._reservations.get(client_order_id)
         if held is None or client_order_id is None:
             return
@@ -167,6 +176,23 @@ class Portfolio:
         elif state.qty is not None:
             left = max(state.qty - state.filled_qty, ZERO) * (1 if held.left >= 0 else -1)
             self._reservations[client_order_id] = Reservation(held.slot, left, held.price, held.is_exit)
+
+    def restore(self, orders: Iterable[OrderTrade], entries: Iterable[tuple[Slot, BookedFill]]) -> None:
+        """Take orders and what was traded or booked beside them, all at once; nothing was booked before."""
+        self.version += 1
+        for order, client_order_id, strategy_id, state in orders:
+            if state.symbol is not None and (fills := tuple(_booked(order, state))):
+                slot = (strategy_id, state.symbol)
+                self._of_order[order] = (slot, fills)
+                self._fills.setdefault(slot, []).extend(fills)
+            self._hold_rest(client_order_id, state)
+        for slot, entry in entries:
+            self._fills.setdefault(slot, []).append(entry)
+        for slot, booked in self._fills.items():
+            booked.sort()
+            self.cash -= _cost(booked)
+            self._replay(slot)
+            self._settle(slot)
 
     def _book(self, order: str, slot: Slot, fills: tuple[BookedFill, ...]) -> None:
         before = self._of_order.get(order, (slot, ()))[1]
@@ -219,15 +245,18 @@ class Portfolio:
         self._recalled.discard(order)
         if known is None or not known[1]:
             return
-        slot = known[0]
+        self._settle(known[0])
+
+    def _settle(self, slot: Slot) -> None:
+        """What stands before the first fill of an order that is still known becomes the base."""
         entries = self._fills[slot]
         settled = 0
         while settled < len(entries) and entries[settled].order not in self._of_order:
             settled += 1
         if settled:
             base = self._base.setdefault(slot, Position())
-            for entry in entries[:settled]:
-                base.book(entry)
+            opened = _opened(base, self._settled.get(slot, (0, 0))[0], entries[:settled])
+            self._settled[slot] = (opened, entries[settled - 1].time_ns)
             self._fills[slot] = entries[settled:]
 
     def recall(self, order: str, strategy_id: str, state: OrderState) -> None:
@@ -273,12 +302,8 @@ class Portfolio:
         """When the position of a slot was opened or turned round (nanoseconds); None where there is none."""
         if slot not in self._held:
             return None
-        qty, since = ZERO, 0
-        for fill in self._fills.get(slot, ()):
-            before, qty = qty, qty + fill.signed_qty
-            if before == 0 or before * qty < 0:
-                since = fill.time_ns
-        return since
+        base = replace(self._base.get(slot, Position()))
+        return _opened(base, self._settled.get(slot, (0, 0))[0], self._fills.get(slot, ()))
 
     def align_cash(self, cash: Decimal) -> None:
         """The account holds this much: fees, transfers and what was there before us are not in our fills."""
@@ -359,6 +384,16 @@ class Portfolio:
 
 def _signed(held: Reservation) -> Decimal:
     return held.notional if held.left >= 0 else -held.notional
+
+
+def _opened(position: Position, since: int, entries: Iterable[BookedFill]) -> int:
+    """Book entries, and tell when what is held after them was opened or turned round."""
+    for entry in entries:
+        before = position.qty
+        position.book(entry)
+        if before == 0 or before * position.qty < 0:
+            since = entry.time_ns
+    return since
 
 
 def _voiding(fill: BookedFill) -> BookedFill:

@@ -12,6 +12,7 @@ from typing import Any, Final
 from torghut_runtime.broker.protocol import Document
 from torghut_runtime.clock import nanoseconds_of
 from torghut_runtime.market.timeframe import DAILY
+from torghut_runtime.order_feed.event import OrderEvent
 from torghut_runtime.orders.journal import StoredIntent
 from torghut_runtime.orders.manager import NOT_RECEIVED, OrderManager
 from torghut_runtime.orders.model import plain
@@ -44,23 +45,20 @@ class Discrepancy:
 def restore(
     tracker: OrderTracker,
     intents: Iterable[StoredIntent],
-    events: Iterable[bytes],
-    adjustments: Iterable[tuple[Slot, BookedFill]] = (),
+    events: Iterable[OrderEvent],
+    entries: Iterable[tuple[Slot, BookedFill]] = (),
 ) -> None:
     """Make the view of a new process that of the one before.
 
-    Intents are known, what open ones may need is held back, events are folded, and what reconciliations booked stands
-    in its place among the fills.
+    Intents are known, what open ones may need is held back, events are folded, and what forgotten orders traded and
+    reconciliations booked (``entries``) stands in its place among the fills.
     """
     for stored in intents:
         if stored.is_over:
             tracker.know(stored.intent)
         else:
             tracker.expect(stored.intent)
-    for event in events:
-        tracker.apply(event)
-    for slot, entry in adjustments:
-        tracker.portfolio.adjust(slot, entry)
+    tracker.restore(events, entries)
     tracker.portfolio.take_changes()
 
 

@@ -1,28 +1,37 @@
 """One reconciliation pass after the other: what we believe of account, orders and positions against the broker's word.
 
-A pass has three steps: :meth:`Reconciler.asked` says what there is to ask (trading thread), :func:`read_broker` asks
-(any thread, nothing is changed), :meth:`Reconciler.take` compares (trading thread). :meth:`Reconciler.run_pass` does
-all three. Nothing here sends an order, and no state is latched: the result says what ought to be.
+A pass has three steps: :meth:`Reconciler.asked` says what there is to ask (trading thread),
+:func:`~torghut_runtime.orders.broker_view.read_broker` asks (any thread), :meth:`Reconciler.take` compares (trading
+thread). :meth:`Reconciler.run_pass` does all three. Nothing here sends an order, and no state is latched: the result
+says what ought to be.
 """
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
-from decimal import Decimal, InvalidOperation
-from typing import Any, Final, Protocol
+from decimal import Decimal
+from typing import Final, Protocol
 from zoneinfo import ZoneInfo
 
-from torghut_runtime.broker.protocol import BrokerError, BrokerReader, Document
+from torghut_runtime.broker.protocol import BrokerReader, Document
 from torghut_runtime.canonical import utc_text
 from torghut_runtime.clock import Clock
 from torghut_runtime.order_feed.event import PENDING, RANKS
 from torghut_runtime.order_feed.values import instant_ns
-from torghut_runtime.orders.adjusting import split_that_explains
-from torghut_runtime.orders.frozen_symbols import MISMATCH, SPLIT, FrozenSymbol, FrozenSymbols
+from torghut_runtime.orders.broker_view import (
+    Announcements,
+    Asked,
+    BrokerView,
+    held_positions,
+    number_of,
+    read_broker,
+)
+from torghut_runtime.orders.frozen_symbols import SPLIT, FrozenSymbol, FrozenSymbols
 from torghut_runtime.orders.manager import OrderManager
 from torghut_runtime.orders.model import plain
 from torghut_runtime.orders.portfolio import BookedFill, Portfolio, Position, Slot
+from torghut_runtime.orders.position_check import PositionCheck
 from torghut_runtime.orders.reconcile import (
     ACCOUNT,
     FILLED,
@@ -33,29 +42,13 @@ from torghut_runtime.orders.reconcile import (
     STATUS,
     Discrepancy,
 )
-from torghut_runtime.orders.splits import Split
 from torghut_runtime.orders.tracker import TrackedOrder
 
 ZERO: Final = Decimal(0)
 OVERLAP: Final = timedelta(minutes=5)
 """So much of the time before the last pass is asked for again."""
-SPLITS_BACK: Final = timedelta(days=30)
-SPLITS_AHEAD: Final = timedelta(days=5)
-"""Splits are known before the session that begins with them: its first bar is judged by them."""
 _NEW_YORK: Final = ZoneInfo("America/New_York")
 _EARLY_RANK: Final = 20
-_RUNNING: Final = 2
-"""Passes in a row after which a difference that stays the same is one."""
-_ANYHOW: Final = 3
-"""Passes in a row after which a difference is one although it changes."""
-
-
-class Announcements(Protocol):
-    """Who tells of splits."""
-
-    def splits(self, symbols: Iterable[str], first: date, last: date) -> list[Split]:
-        """Splits of some symbols between two days; raises ``BrokerError``."""
-        ...
 
 
 class ReconcileStore(Protocol):
@@ -80,32 +73,6 @@ class ReconcileStore(Protocol):
     def save_positions(self, changes: Sequence[tuple[Slot, Position]], at: datetime) -> None:
         """Keep what positions have changed to."""
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """What there is to ask, and when it was: orders since a time, and what we believe to be open and held."""
-
-    at: datetime
-    began: float
-    """By ``time.perf_counter``."""
-    after: str | None
-    open_orders: tuple[str, ...]
-    quantities: Mapping[str, Decimal]
-    today: date
-    splits_wanted: bool
-
-
-@dataclass(frozen=True, slots=True)
-class BrokerView:
-    """What the broker said to what was asked; ``splits`` is None where they were not asked for or not told."""
-
-    asked: Asked
-    account: Document
-    positions: Sequence[Document]
-    orders: Sequence[Document]
-    missing: frozenset[str]
-    splits: Sequence[Split] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,69 +102,8 @@ class PassResult:
     it was not: positions differ, or money was on its way."""
 
 
-def read_broker(reader: BrokerReader, announcements: Announcements | None, asked: Asked) -> BrokerView:
-    """Ask for account, positions, orders open now or submitted since, and every order that we believe to be open.
-
-    Raises:
-        BrokerError: the broker does not answer; nothing is concluded.
-    """
-    # In this order: what fills in between is not in the positions yet, so cash that would mislead is not taken over.
-    positions, account = reader.positions(), reader.account()
-    orders = {
-        str(document.get("id")): document for document in (*reader.orders(after=asked.after), *reader.open_orders())
-    }
-    missing: set[str] = set()
-    for order_id in asked.open_orders:
-        if order_id not in orders:
-            document = reader.order(order_id)
-            if document is None:
-                missing.add(order_id)
-            else:
-                orders[order_id] = document
-    held = {str(document.get("symbol")) for document in positions} | set(asked.quantities)
-    theirs = {symbol: qty for symbol, (qty, _, _) in _positions(positions)[0].items()}
-    differs = any(asked.quantities.get(symbol, ZERO) != theirs.get(symbol, ZERO) for symbol in held)
-    splits = _splits(announcements, held, asked) if differs or asked.splits_wanted else None
-    return BrokerView(asked, account, positions, list(orders.values()), frozenset(missing), splits)
-
-
-def _splits(announcements: Announcements | None, symbols: Iterable[str], asked: Asked) -> Sequence[Split] | None:
-    if announcements is None:
-        return None
-    try:
-        return announcements.splits(symbols, asked.today - SPLITS_BACK, asked.today + SPLITS_AHEAD)
-    except BrokerError:
-        return None
-
-
-Held = tuple[Decimal, Decimal | None, Decimal | None]
-"""The broker's position: signed shares, average entry, price."""
-
-
-def _positions(documents: Iterable[Document]) -> tuple[dict[str, Held], int]:
-    """Positions by symbol, and how many rows cannot be read."""
-    held: dict[str, Held] = {}
-    bad = 0
-    for document in documents:
-        qty = _number(document.get("qty"))
-        if qty is None or not isinstance(document.get("symbol"), str):
-            bad += 1
-        else:
-            prices = _number(document.get("avg_entry_price")), _number(document.get("current_price"))
-            held[document["symbol"]] = (qty, *prices)
-    return held, bad
-
-
-def _number(value: Any) -> Decimal | None:
-    try:
-        number = Decimal(str(value))
-    except InvalidOperation:
-        return None
-    return number if number.is_finite() else None
-
-
 class Reconciler:
-    """Keeps what passes need of each other: since when to ask, differences in a row, prices, the pinned account."""
+    """Keeps what passes need of each other: since when to ask, what was booked and frozen, the pinned account."""
 
     def __init__(
         self,
@@ -236,8 +142,7 @@ class Reconciler:
         self._fault = account_fault
         self._since = since
         self._account_id: str | None = None
-        self._running: dict[str, tuple[Decimal, int, int]] = {}
-        self._prices: dict[str, Decimal] = {}
+        self._check = PositionCheck(self._portfolio, frozen)
         self._booked = booked
         self._stored = {each.symbol for each in frozen.all()}
         self._splits_on: date | None = None
@@ -292,8 +197,8 @@ class Reconciler:
         if view.splits is not None:
             self.frozen.splits = tuple(view.splits)
             self._splits_on = view.asked.today
-        held, bad_positions = _positions(view.positions)
-        found = [*self._orders(view), *(self._compare(held, all_read=not bad_positions) if is_quiet else ())]
+        held, bad_positions = held_positions(view.positions)
+        found = [*self._orders(view), *(self._check.compare(held, all_read=not bad_positions) if is_quiet else ())]
         newly = self._keep_freezes()
         self._store.write(KINDS if is_quiet else OF_ORDERS, found)
         if changes := self._portfolio.take_changes():
@@ -308,7 +213,7 @@ class Reconciler:
             is_clean=not bad_positions and all(symbol in self.frozen for symbol in differing if symbol is not None),
             found=tuple(found),
             account=view.account,
-            mismatched=tuple(sorted(symbol for symbol in self._running if self._is_running(symbol))),
+            mismatched=self._check.mismatched,
             newly_frozen=newly,
             thawed=thawed,
             adopted=tuple(each.intent.client_order_id for each in turned_up if each.intent is not None),
@@ -330,7 +235,7 @@ class Reconciler:
 
     def _take_cash(self, account: Document) -> Decimal | None:
         """Take the broker's cash over; what of it nothing of ours explains. At the start all of it is the beginning."""
-        cash = _number(account.get("cash"))
+        cash = number_of(account.get("cash"))
         if cash is None:
             return None
         change = cash - self._portfolio.cash
@@ -352,61 +257,6 @@ class Reconciler:
                 ours = {"status": order.state.status, "client_order_id": client_id}
                 yield Discrepancy(MISSING, order.state.symbol, order_id, ours, {})
 
-    # Positions --------------------------------------------------------------------------------------------------------
-
-    def _compare(self, held: Mapping[str, Held], *, all_read: bool) -> Iterable[Discrepancy]:
-        ours = {slot[1]: self._portfolio.symbol_qty(slot[1]) for slot, _ in self._portfolio.positions()}
-        for symbol in sorted({*ours, *held} if all_read else held):
-            # With a row that cannot be read, what is missing may be in it.
-            we, (they, average, price) = ours.get(symbol, ZERO), held.get(symbol, (ZERO, None, None))
-            if we == they:
-                self._running.pop(symbol, None)
-                if price is not None and symbol not in self.frozen:
-                    self._prices[symbol] = price
-                continue
-            before = self._prices.get(symbol) or self._portfolio.marks.get(symbol)
-            mine = {"qty": plain(we), "price": None if before is None else plain(before)}
-            theirs: dict[str, Any] = {"qty": plain(they), "price": None if price is None else plain(price)}
-            split = self._jumped(symbol, we, they, (before, price), average)
-            if split is not None:
-                theirs["split"] = split.document()
-                self._running.pop(symbol, None)
-                self.frozen.freeze(FrozenSymbol(symbol, SPLIT, mine, theirs))
-                yield Discrepancy(SPLIT, symbol, None, mine, theirs)
-                continue
-            self._note_running(symbol, they - we)
-            if self._is_running(symbol):
-                self.frozen.freeze(FrozenSymbol(symbol, MISMATCH, mine, theirs))
-            yield Discrepancy(POSITION, symbol, None, {"qty": plain(we)}, {"qty": plain(they)})
-        for symbol in [each for each in self._running if each not in ours and each not in held]:
-            del self._running[symbol]
-
-    def _jumped(
-        self,
-        symbol: str,
-        we: Decimal,
-        they: Decimal,
-        prices: tuple[Decimal | None, Decimal | None],
-        their_average: Decimal | None,
-    ) -> Split | None:
-        """The announced split by which position and price have both jumped, None where there is none."""
-        split = split_that_explains(self.frozen.splits, symbol, we, they)
-        if split is None:
-            return None
-        slots = [each for slot, each in self._portfolio.positions() if slot[1] == symbol]
-        shares = sum((abs(each.qty) for each in slots), ZERO)
-        average = sum((abs(each.qty) * each.average_entry for each in slots), ZERO) / shares if shares else None
-        seen = self.frozen.reason(symbol) == SPLIT
-        return split if seen or split.moved(*prices) or split.moved(average, their_average) else None
-
-    def _note_running(self, symbol: str, difference: Decimal) -> None:
-        before, same, total = self._running.get(symbol, (None, 0, 0))
-        self._running[symbol] = (difference, same + 1 if difference == before else 1, total + 1)
-
-    def _is_running(self, symbol: str) -> bool:
-        _, same, total = self._running[symbol]
-        return same >= _RUNNING or total >= _ANYHOW
-
     # Frozen symbols ---------------------------------------------------------------------------------------------------
 
     def _take_booked(self) -> tuple[str, ...]:
@@ -421,14 +271,14 @@ class Reconciler:
             # Prices from before the split move with it; a frozen symbol takes no new ones.
             if symbol in self.frozen and symbol in self._portfolio.marks:
                 self._portfolio.mark(symbol, self._portfolio.marks[symbol] / factor)
-            if symbol in self.frozen and symbol in self._prices:
-                self._prices[symbol] /= factor
+            if symbol in self.frozen:
+                self._check.divide_price(symbol, factor)
         stored = {each.symbol: each for each in self._store.freezes()}
         for each in stored.values():
             self.frozen.freeze(each)
         thawed = tuple(sorted(self._stored - set(stored)))
         for symbol in thawed:
-            self._running.pop(symbol, None)
+            self._check.forget(symbol)
             self.frozen.thaw(symbol)
         self._stored = set(stored)
         return thawed
@@ -451,7 +301,7 @@ def _is_newest(document: Document, order: TrackedOrder) -> bool:
 
 def _order_differences(document: Document, order: TrackedOrder) -> Iterable[Discrepancy]:
     state = order.state
-    filled, status = _number(document.get("filled_qty")) or ZERO, document.get("status")
+    filled, status = number_of(document.get("filled_qty")) or ZERO, document.get("status")
     if filled != state.filled_qty:
         yield Discrepancy(
             FILLED, state.symbol, order.order_id, {"filled_qty": plain(state.filled_qty)}, {"filled_qty": plain(filled)}

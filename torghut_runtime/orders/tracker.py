@@ -6,7 +6,7 @@ should be is the order manager's business.
 """
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -17,9 +17,9 @@ from torghut_runtime.order_feed.envelope import decode
 from torghut_runtime.order_feed.event import ORDER_SNAPSHOT, TERMINAL, OrderEvent
 from torghut_runtime.order_feed.state import OrderState
 from torghut_runtime.orders.model import Intent
-from torghut_runtime.orders.portfolio import UNATTRIBUTED, Portfolio, Slot
+from torghut_runtime.orders.portfolio import UNATTRIBUTED, BookedFill, OrderTrade, Portfolio, Slot
 
-Recall = Callable[[str, str | None], tuple[Intent | None, Sequence[bytes]]]
+Recall = Callable[[str, str | None], tuple[Intent | None, Sequence[OrderEvent]]]
 """What is stored of an order: its intent where it is ours, and its events; by the broker's id and the client's."""
 
 
@@ -35,6 +35,10 @@ class TrackedOrder:
     def is_open(self) -> bool:
         """Whether it may still trade."""
         return self.state.status not in TERMINAL
+
+
+def _owner(intent: Intent | None) -> str:
+    return UNATTRIBUTED if intent is None else intent.strategy_id
 
 
 def snapshot_event(document: Document) -> bytes:
@@ -80,10 +84,33 @@ class OrderTracker:
         intent = self._intents.get(client_order_id)
         return None if intent is None else intent.is_exit
 
+    def restore(self, events: Iterable[OrderEvent], entries: Iterable[tuple[Slot, BookedFill]] = ()) -> None:
+        """Take all that is stored, each event once; ``entries``: what was traded or booked beside these orders."""
+        self._book.load(events)
+        traded: list[OrderTrade] = []
+        for ref in self._book.refs():
+            if ref[1] is None:
+                continue
+            tracked, client_id = self._seen(ref)
+            intent = tracked.intent
+            if intent is not None and tracked.is_open and not self.portfolio.is_reserved(intent.client_order_id):
+                self.portfolio.reserve(intent)
+            if not tracked.is_open:
+                self._over[tracked.order_id if client_id is None else client_id] = None
+            traded.append((tracked.order_id, client_id, _owner(intent), tracked.state))
+        self.portfolio.restore(traded, entries)
+        for each in self.open_orders():
+            if each.intent is None:
+                self.portfolio.hold_foreign(each.order_id, each.state)
+
     def apply(self, value: bytes) -> TrackedOrder | None:
         """Take one event; the order that it changed, None where it changed none or cannot be read."""
         event = self.read(value)
-        if event is None or self.knows(event):
+        return None if event is None else self.take(event)
+
+    def take(self, event: OrderEvent) -> TrackedOrder | None:
+        """Take one event that has been read; as :meth:`apply`."""
+        if self.knows(event):
             return None
         if event.order_id is not None and event.order_id not in self._orders:
             self._remember(event.order_id, event.client_order_id)
@@ -100,13 +127,16 @@ class OrderTracker:
         """Whether an event has been taken already."""
         return self._book.event(event.fingerprint) is not None
 
+    def repeats(self, snapshot: OrderEvent) -> bool:
+        """Whether an answer about an order says nothing that was not taken already, as itself or with another event."""
+        return self.knows(snapshot) or self._book.repeats(snapshot)
+
     def _place(self, event: OrderEvent) -> TrackedOrder | None:
         ref = self._book.add(event).ref
         if ref[1] is None:
             return None
         tracked, client_id = self._seen(ref)
         intent, order_id = tracked.intent, tracked.order_id
-        owner = UNATTRIBUTED if intent is None else intent.strategy_id
         if intent is None and tracked.is_open:
             self.portfolio.hold_foreign(order_id, tracked.state)
         elif intent is None:
@@ -114,7 +144,7 @@ class OrderTracker:
         elif tracked.is_open and not self.portfolio.is_reserved(intent.client_order_id):
             # Given up, and here after all.
             self.portfolio.reserve(intent)
-        self.portfolio.update(order_id, client_id, owner, tracked.state)
+        self.portfolio.update(order_id, client_id, _owner(intent), tracked.state)
         if not tracked.is_open:
             self._over[order_id if client_id is None else client_id] = None
         return tracked
@@ -172,18 +202,18 @@ class OrderTracker:
         """Take up again what is stored of an order that is not known here; nothing for one of our newest intents."""
         if self.recall is None or client_id in self._intents:
             return
-        intent, values = self.recall(order_id, client_id)
+        intent, stored = self.recall(order_id, client_id)
         if intent is not None:
             self._intents[intent.client_order_id] = intent
-        events = [event for value in values if (event := self.read(value)) is not None and not self.knows(event)]
-        for event in events:
-            self._book.add(event)
+        events = [event for event in stored if not self.knows(event)]
+        self._book.load(events)
         ref: OrderRef = (self._account_label, order_id, None)
         if not events or ref not in self._book:
             return
-        tracked, _ = self._seen(ref)
-        owner = UNATTRIBUTED if intent is None else intent.strategy_id
-        self.portfolio.recall(order_id, owner, tracked.state)
+        tracked, client_id = self._seen(ref)
+        self.portfolio.recall(order_id, _owner(intent), tracked.state)
+        if not tracked.is_open:
+            self._over[order_id if client_id is None else client_id] = None
 
     # What is known ----------------------------------------------------------------------------------------------------
 

@@ -78,7 +78,21 @@ def step_values(step: StepRecord) -> dict[str, Any]:
 
 
 def copy_steps(connection: sa.Connection, steps: Iterable[StepRecord]) -> None:
-    """Write many records in the caller's transaction, which has begun, by COPY."""
+    """Write many records in the caller's transaction, which has begun, by COPY.
+
+    Everything is turned into text before the COPY begins: the server counts the time in which it waits for us as the
+    statement's, and this thread waits for the interpreter while another one computes.
+    """
+    rows = list(_copied(steps))
+    with cursor_of(connection) as cursor:
+        cursor.execute(_MAKE_BATCH.encode())
+        with cursor.copy(_COPY_BATCH.encode()) as copy:
+            for row in rows:
+                copy.write_row(row)
+        cursor.execute(_TAKE_BATCH.encode())
+
+
+def _copied(steps: Iterable[StepRecord]) -> Generator[tuple[Any, ...]]:
     texts: dict[int, tuple[Any, str]] = {}
 
     def once(value: Mapping[str, Any]) -> str:
@@ -89,22 +103,18 @@ def copy_steps(connection: sa.Connection, steps: Iterable[StepRecord]) -> None:
         return known[1]
 
     codes: dict[int, tuple[Any, str, str]] = {}
-    with cursor_of(connection) as cursor:
-        cursor.execute(_MAKE_BATCH.encode())
-        with cursor.copy(_COPY_BATCH.encode()) as copy:
-            for step in steps:
-                code = step.strategy
-                shown = codes.get(id(code))
-                if shown is None:
-                    shown = codes[id(code)] = (code, _json(code.params), _json(_provenance(step)))
-                copy.write_row((
-                    step.account_label, code.strategy_id, code.strategy_type, code.version, shown[1],
-                    code.params_sha256, step.symbol, step.timeframe, step.bar_ts, _array(step.features),
-                    feature_digest(code.feature_names, step.features), _array(step.position), _array(step.memory),
-                    step.seconds_to_close, step.code, _array(step.output), once(step.account), once(step.price),
-                    shown[2], code.commit, step.trace_id, step.decided_at,
-                ))  # fmt: skip
-        cursor.execute(_TAKE_BATCH.encode())
+    for step in steps:
+        code = step.strategy
+        shown = codes.get(id(code))
+        if shown is None:
+            shown = codes[id(code)] = (code, _json(code.params), _json(_provenance(step)))
+        yield (
+            step.account_label, code.strategy_id, code.strategy_type, code.version, shown[1],
+            code.params_sha256, step.symbol, step.timeframe, step.bar_ts, _array(step.features),
+            feature_digest(code.feature_names, step.features), _array(step.position), _array(step.memory),
+            step.seconds_to_close, step.code, _array(step.output), once(step.account), once(step.price),
+            shown[2], code.commit, step.trace_id, step.decided_at,
+        )  # fmt: skip
 
 
 def _provenance(step: StepRecord) -> dict[str, Any]:

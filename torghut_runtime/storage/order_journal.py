@@ -3,14 +3,14 @@
 The statements of a call go to the server together, then it is committed: two round trips.
 
 It writes ``trade_decisions`` and ``order_intents``; executions and fills are written by the order feed's ingest
-transaction alone, to which the broker's events go from here. What an earlier process left is read back here too.
+transaction alone, to which the broker's events go from here. What is stored is read back by
+:mod:`torghut_runtime.storage.stored_orders`.
 """
 
 import json
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
-from decimal import Decimal
 from typing import Any, Final, cast
 
 import psycopg
@@ -19,15 +19,16 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 
 from torghut_runtime.errors import StoreUnavailableError
-from torghut_runtime.order_feed.event import Source
+from torghut_runtime.order_feed.event import OrderEvent, Source
 from torghut_runtime.order_feed.ingest import ingest_values
 from torghut_runtime.order_feed.session import ingest_engine
-from torghut_runtime.orders.journal import DecisionStatus, IntentState, RefusedContentError, StoredIntent
-from torghut_runtime.orders.model import Decision, Intent, OrderTerms
+from torghut_runtime.orders.journal import DecisionStatus, IntentState, RefusedContentError
+from torghut_runtime.orders.model import Decision, Intent
 from torghut_runtime.storage.database import driver_errors, transaction
 from torghut_runtime.storage.decision_inputs import INSERT_STEP, step_values
 from torghut_runtime.storage.lease import HELD_LEASE, Lease, LeaseLostError
-from torghut_runtime.storage.order_tables import execution_order_events, order_intents, trade_decisions
+from torghut_runtime.storage.order_tables import order_intents, trade_decisions
+from torghut_runtime.storage.stored_orders import recalled
 
 _ENDS: Final = ("rejected", "expired", "canceled")
 """States of an intent that ends without having become an order, or with its end."""
@@ -136,7 +137,7 @@ class PostgresJournal:
         except (psycopg.DataError, psycopg.IntegrityError) as error:
             raise RefusedContentError(type(error).__name__) from error
 
-    def recall(self, order_id: str, client_order_id: str | None) -> tuple[Intent | None, list[bytes]]:
+    def recall(self, order_id: str, client_order_id: str | None) -> tuple[Intent | None, list[OrderEvent]]:
         """What is stored of an order, for a tracker that has forgotten it. Raises ``StoreUnavailableError``."""
         with self._transaction() as connection:
             return recalled(connection, self._account, order_id, client_order_id)
@@ -219,93 +220,3 @@ def _decision_statement(account: str, decision: Decision, status: str) -> _State
         "trace_id": decision.trace_id,
     }
     return _INSERT_DECISION, values
-
-
-def stored_intents(connection: sa.Connection, account_label: str) -> list[StoredIntent]:
-    """Every intent of an account, oldest first."""
-    i, d = order_intents, trade_decisions
-    query = (
-        sa.select(i, *(d.c[name].label(f"d_{name}") for name in _DECISION))
-        .select_from(i.outerjoin(d, d.c.id == i.c.trade_decision_id))
-        .where(i.c.alpaca_account_label == account_label)
-        .order_by(i.c.created_at, i.c.intent_seq)
-    )
-    return [_stored(row) for row in connection.execute(query).mappings()]
-
-
-def stored_events(connection: sa.Connection, account_label: str) -> list[bytes]:
-    """Every event of an account's orders, in the order in which they were stored."""
-    table = execution_order_events
-    query = (
-        sa.select(sa.cast(table.c.raw_event, sa.Text))
-        .where(table.c.alpaca_account_label == account_label)
-        .order_by(table.c.event_seq)
-    )
-    return [text.encode() for text in connection.execute(query).scalars()]
-
-
-def recalled(
-    connection: sa.Connection, account_label: str, order_id: str, client_order_id: str | None
-) -> tuple[Intent | None, list[bytes]]:
-    """What is stored of one order: its intent where it is ours, and its events in the order of their storing."""
-    i, d, e = order_intents, trade_decisions, execution_order_events
-    query = (
-        sa.select(i, *(d.c[name].label(f"d_{name}") for name in _DECISION))
-        .select_from(i.outerjoin(d, d.c.id == i.c.trade_decision_id))
-        .where(i.c.alpaca_account_label == account_label, i.c.client_order_id == client_order_id)
-    )
-    row = connection.execute(query).mappings().first()
-    events = (
-        sa.select(sa.cast(e.c.raw_event, sa.Text))
-        .where(e.c.alpaca_account_label == account_label, e.c.alpaca_order_id == order_id)
-        .order_by(e.c.event_seq)
-    )
-    texts = connection.execute(events).scalars()
-    return None if row is None else _stored(row).intent, [text.encode() for text in texts]
-
-
-def newest_event_at(connection: sa.Connection, account_label: str) -> datetime | None:
-    """Broker time of the newest stored event of an account, None without one."""
-    table = execution_order_events
-    query = sa.select(sa.func.max(table.c.event_ts)).where(table.c.alpaca_account_label == account_label)
-    return connection.execute(query).scalar()
-
-
-_DECISION: Final = (
-    "decision_hash", "strategy_id", "symbol", "timeframe", "bar_ts", "decided_at", "rationale", "decision_json",
-)  # fmt: skip
-
-
-def _stored(row: sa.RowMapping) -> StoredIntent:
-    decision = None
-    if row["d_decision_hash"] is not None:
-        decision = Decision(
-            decision_hash=row["d_decision_hash"],
-            strategy_id=row["d_strategy_id"],
-            symbol=row["d_symbol"],
-            timeframe=row["d_timeframe"],
-            bar_ts=row["d_bar_ts"],
-            decided_at=row["d_decided_at"],
-            rationale=row["d_rationale"] or "",
-            detail=row["d_decision_json"],
-        )
-    terms = OrderTerms(
-        symbol=row["symbol"],
-        side=row["side"],
-        qty=row["qty"],
-        order_type=row["order_type"],
-        time_in_force=row["time_in_force"],
-        limit_price=row["limit_price"],
-    )
-    intent = Intent(
-        client_order_id=row["client_order_id"],
-        seq=row["intent_seq"],
-        strategy_id=row["strategy_id"] or "",
-        terms=terms,
-        is_exit=row["is_exit"],
-        worst_price=row["worst_price"] or Decimal(0),
-        arrival_price=row["arrival_price"],
-        arrival_mid=row["arrival_mid"],
-        trace_id="" if decision is None else decision.trace_id,
-    )
-    return StoredIntent(intent, decision, row["state"], row["sent_at"])

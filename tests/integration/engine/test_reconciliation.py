@@ -18,7 +18,8 @@ from torghut_runtime.broker.simulator.server.launch import RunningSimulator
 from torghut_runtime.broker.simulator.tape import Tape
 from torghut_runtime.cli import cli
 from torghut_runtime.clock import nanoseconds_of
-from torghut_runtime.orders.reconciler import Reconciler, read_broker
+from torghut_runtime.orders.broker_view import read_broker
+from torghut_runtime.orders.reconciler import Reconciler
 from torghut_runtime.storage.database import connect
 from torghut_runtime.storage.ledger import history, verify
 from torghut_runtime.storage.position_snapshots import delete_old_positions

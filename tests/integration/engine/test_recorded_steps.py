@@ -2,7 +2,7 @@
 
 import json
 import threading
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -24,7 +24,7 @@ from torghut_runtime.engine import parity as parity_module
 from torghut_runtime.engine.parity import Parity, parity
 from torghut_runtime.engine.recording import Recorder
 from torghut_runtime.engine.replay import Replay, Replayed
-from torghut_runtime.engine.step_writer import CAPACITY, StepWriter
+from torghut_runtime.engine.step_writer import BATCH, CAPACITY, StepWriter
 from torghut_runtime.order_feed.ingest import cursor_of
 from torghut_runtime.orders.step_record import StepRecord
 from torghut_runtime.settings import embedded_dsn
@@ -195,11 +195,50 @@ def test_rows_wait_for_a_database_that_does_not_take_them_and_are_all_written_af
         writer.take([step_record(symbol="MSFT")])
         assert writer.is_full
         blocker.rollback()
-    until(lambda: not writer.waiting, seconds=30)
+    until(lambda: not writer.waiting)
     assert not writer.is_full
     writer.take([step_record(symbol="GOOG")])
-    assert writer.stop(timeout=30)
+    assert writer.stop(timeout=60)
     assert count(engine) == CAPACITY + 1
+
+
+def test_what_a_slow_server_does_not_take_at_once_it_takes_in_parts(engine: sa.Engine, database_dsn: str) -> None:
+    too_slow = """
+        CREATE FUNCTION too_slow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+            IF (SELECT count(*) FROM added) > 300 THEN
+                RAISE EXCEPTION 'canceling statement due to statement timeout' USING ERRCODE = 'query_canceled';
+            END IF;
+            RETURN NULL;
+        END $$;
+        CREATE TRIGGER too_slow AFTER INSERT ON decision_inputs REFERENCING NEW TABLE AS added
+        FOR EACH STATEMENT EXECUTE FUNCTION too_slow();
+    """
+    with connect(engine) as connection, transaction(connection):
+        connection.execute(sa.text(too_slow))
+    writer = StepWriter(database_dsn, ACCOUNT, SimulatedClock(nanoseconds_of(UNTIL)))
+    writer.take([step_record(bar_ts=BAR + timedelta(minutes=n)) for n in range(BATCH)])
+    writer.start()
+    until(lambda: not writer.waiting)
+    assert writer.stop(timeout=60)
+    assert count(engine) == BATCH
+
+
+def test_the_server_does_not_wait_while_records_are_made_into_text(
+    engine: sa.Engine, connection: sa.Connection
+) -> None:
+    copying: list[int] = []
+
+    def steps() -> Generator[StepRecord]:
+        for number in range(3):
+            with connect(engine) as other:
+                query = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND query ~ '^COPY'"
+                copying.append(other.execute(sa.text(query)).scalar_one())
+            yield step_record(bar_ts=BAR + timedelta(minutes=number))
+
+    with transaction(connection):
+        copy_steps(connection, steps())
+    assert copying == [0, 0, 0]
+    assert count(engine) == 3
 
 
 def test_a_stop_without_a_database_says_how_many_rows_are_lost() -> None:
@@ -221,7 +260,7 @@ def test_records_are_kept_ninety_days_and_deleted_in_bounded_numbers(engine: sa.
     writer = StepWriter(database_dsn, ACCOUNT, SimulatedClock(nanoseconds_of(at)))
     writer.start()
     writer.take([step_record(bar_ts=at, decided_at=at)])
-    assert writer.stop(timeout=30)
+    assert writer.stop(timeout=60)
     with connect(engine) as connection:
         left = connection.execute(sa.text("SELECT decided_at FROM decision_inputs ORDER BY 1")).scalars().all()
     assert left == [BAR + timedelta(minutes=3), BAR + timedelta(minutes=4), at]

@@ -14,7 +14,8 @@ from simulation_frames import FREE
 
 from torghut_assets.cli import cli
 from torghut_assets.research import replay_comparison
-from torghut_assets.research.replay_comparison import CLASSES, Comparison, Said, compare, equal_limits
+from torghut_assets.research.replay_comparison import Comparison, compare, equal_limits
+from torghut_assets.research.replay_differences import CLASSES, Said
 from torghut_assets.research.settings import ResearchSettings
 from torghut_runtime.broker.simulator.tape import Tape, synthetic_tape
 from torghut_runtime.clock import moment_of
@@ -60,16 +61,39 @@ def test_limits_that_the_backtest_does_not_have_explain_what_they_refuse() -> No
     assert set(found.by_class) <= set(CLASSES)
 
 
+def test_of_two_strategies_in_a_symbol_every_difference_goes_back_to_one_that_is_explained() -> None:
+    given = {
+        "strategy_id": "hold",
+        "strategy_type": "buy_and_hold",
+        "params": {"exits": {"stop_pct": 0.004, "max_bars": 12}},
+        "max_notional_per_trade": 1_000.0,
+    }
+    hold = resolve(StrategyEntry.model_validate(given), None)
+    tape = synthetic_tape([f"S{number:03d}" for number in range(4)], seed=1, first=date(2026, 1, 5))
+    research = ResearchSettings()
+    with equal_limits(research):
+        found = compare(tape, [macd(), hold], research, load_trading_settings())
+    assert found.unexplained == 0
+    assert found.by_class["follows"] > 20
+    assert found.by_class["opposite_side"] > 0
+    assert set(found.by_first) == set(found.by_class) - {"follows"}
+    assert sum(found.by_first.values()) == len(found.differences)
+    assert found.ratio is not None
+    assert found.ratio_alike is not None
+    assert found.ratio_alike > 0.98 > found.ratio
+    assert found.alike - found.equal_alike <= sum(found.by_class.values()) - found.by_class["follows"]
+
+
 def test_a_difference_without_a_class_is_unexplained(monkeypatch: pytest.MonkeyPatch) -> None:
     tape = synthetic_tape(["AAPL"], seed=4, first=date(2026, 1, 5))
-    original = replay_comparison._backtest  # pyright: ignore[reportPrivateUsage]
+    original = replay_comparison._decisions  # pyright: ignore[reportPrivateUsage]
 
     def other(*given: Any) -> dict[Any, Said]:
         found = original(*given)
         first = min(found)
         return {**found, first: Said(1, 7.0, "entry")}
 
-    monkeypatch.setattr(replay_comparison, "_backtest", other)
+    monkeypatch.setattr(replay_comparison, "_decisions", other)
     found = compared(tape, [macd()])
     assert found.unexplained == 1
     assert found.differences[0].backtest == Said(1, 7.0, "entry")

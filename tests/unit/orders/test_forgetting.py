@@ -91,7 +91,8 @@ def test_a_bust_of_a_forgotten_fill_takes_it_back() -> None:
     tracker = OrderTracker(ACCOUNT, Portfolio(Decimal(100_000)))
     events = trade(tracker, 0)
     order = intent(0, qty=10)
-    tracker.recall = lambda order_id, _: (order, events) if order_id == "order-0" else (None, [])
+    stored = [each for value in events if (each := tracker.read(value)) is not None]
+    tracker.recall = lambda order_id, _: (order, stored) if order_id == "order-0" else (None, [])
     tracker.forget_ended(0, 0)
     assert list(tracker.orders()) == []
     assert tracker.portfolio.position(SLOT).qty == 10
