@@ -231,12 +231,15 @@ def read_intents(cursor: Cursor, orders: Iterable[Order], *, lock: bytes = b"") 
 
 
 def lock_intents(cursor: Cursor, orders: Iterable[Order]) -> dict[ClientRef, Link]:
-    """The intents whose client's ids these orders bear, locked by id, their decisions after them."""
-    found = read_intents(cursor, orders, lock=b"FOR UPDATE")
+    """The intents whose client's ids these orders bear, locked by id, their decisions after them.
+
+    Their keys stay free: a further intent of a decision can be committed meanwhile.
+    """
+    found = read_intents(cursor, orders, lock=b"FOR NO KEY UPDATE")
     decisions = [link.trade_decision_id for link in found.values() if link.trade_decision_id is not None]
     if decisions:
         cursor.execute(
-            "SELECT 1 FROM trade_decisions WHERE id = ANY(%s::uuid[]) ORDER BY id FOR UPDATE",
+            "SELECT 1 FROM trade_decisions WHERE id = ANY(%s::uuid[]) ORDER BY id FOR NO KEY UPDATE",
             (arrays.texts(decisions),),
         )
     return found
@@ -283,7 +286,7 @@ def _is_legal(link: Link, order: Order, was: str | None) -> bool:
 
 
 def move_intents(cursor: Cursor, leading: Sequence[tuple[Link, Order]]) -> None:
-    """Intents and decisions follow the newest order behind them."""
+    """Intents and decisions follow the newest order behind them; an intent that became no order has none."""
     if not leading:
         return
     cursor.execute(
@@ -308,7 +311,8 @@ def move_intents(cursor: Cursor, leading: Sequence[tuple[Link, Order]]) -> None:
         WHERE d.id = n.id AND (d.status, d.executed_at) IS DISTINCT FROM (n.status, n.executed_at)
             AND n.intent_seq = (
                 SELECT max(o.intent_seq) FROM order_intents o
-                WHERE o.trade_decision_id = n.id AND (o.state <> 'rejected' OR o.intent_seq = n.intent_seq)
+                WHERE o.trade_decision_id = n.id AND (o.intent_seq = n.intent_seq OR NOT (
+                    o.state = 'rejected' OR o.state IN ('canceled', 'expired') AND o.alpaca_order_id IS NULL))
             )
         """,
         (
