@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from engine_world import settings_of
 
 from runtime_cases.figures import Measured
-from runtime_cases.world import CASH, FIRST, FREE, core_of
+from runtime_cases.world import CASH, FIRST, FREE, Events, core_of
 from torghut_runtime.broker.alpaca import AlpacaReader, AlpacaWriter
 from torghut_runtime.broker.simulator.engine import BrokerSettings, SimulatedBroker
 from torghut_runtime.broker.simulator.server.app import ServerSettings
@@ -87,10 +87,11 @@ def restart(dsn: str, rounds: int) -> list[Measured]:
         for _ in range(rounds):
             clock = SimulatedClock(broker.now)
             steps = StepWriter(dsn, settings.mode.account_label, clock)
+            events = Events(dsn, settings.mode.account_label)
             reader, writer = AlpacaReader(access, simulator.url), AlpacaWriter(access, simulator.url)
             gc.collect()
             began = time.perf_counter()
-            core = core_of(dsn, settings, writer, reader, clock, TradingMetrics(), steps)
+            core = core_of(dsn, settings, writer, reader, clock, TradingMetrics(), steps, events.writer)
             marks = [began]
             core.restore()
             marks.append(time.perf_counter())
@@ -100,6 +101,7 @@ def restart(dsn: str, rounds: int) -> list[Measured]:
             marks.append(time.perf_counter())
             open_orders, held = len(core.tracker.open_orders()), len(list(core.portfolio.positions()))
             core.end()
+            events.stop()
             for name, start, end in zip(("restore", "resolve", "compare"), marks, marks[1:], strict=False):
                 times[name].append(end - start)
             times["all"].append(marks[-1] - began)

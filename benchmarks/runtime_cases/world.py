@@ -1,6 +1,7 @@
 """What trades in a benchmark: the trading thread's own objects over a database and a simulator, minute by minute."""
 
 import gc
+import threading
 import time
 from collections.abc import Iterable, Sequence
 from datetime import date
@@ -16,6 +17,8 @@ from torghut_runtime.broker.simulator.server.documents import asset_document, cl
 from torghut_runtime.broker.simulator.tape import Tape
 from torghut_runtime.clock import SimulatedClock, moment_of
 from torghut_runtime.engine.core import Outside, TradingCore
+from torghut_runtime.engine.event_writer import EventWriter
+from torghut_runtime.engine.heartbeat import Heartbeat
 from torghut_runtime.engine.metrics import TradingMetrics
 from torghut_runtime.engine.recording import Recorder
 from torghut_runtime.engine.replay import market_bar
@@ -115,7 +118,9 @@ class World:
         self.client = InProcess(self.broker, symbols)
         self.steps = StepWriter(dsn, self.settings.mode.account_label, self.clock)
         self.steps.start()
-        self.core = core_of(dsn, self.settings, self.client, self.client, self.clock, self.metrics, self.steps)
+        self.events = Events(dsn, self.settings.mode.account_label)
+        outward = self.client, self.client, self.clock
+        self.core = core_of(dsn, self.settings, *outward, self.metrics, self.steps, self.events.writer)
         self.core.restore()
         self.core.resolve()
         self.core.compare()
@@ -174,6 +179,7 @@ class World:
             frames, self.frames[:] = list(self.frames), []
             for frame in frames:
                 self.trader.on_order_event(frame)
+                self.events.writer.take([frame], "stream")
 
     def warm(self) -> None:
         """The first minutes, unmeasured: indicators, compiled code, prepared statements."""
@@ -185,14 +191,30 @@ class World:
         gc.collect()
 
     def drain(self) -> None:
-        """Wait until every recorded step is stored."""
-        while self.steps.waiting:
+        """Wait until every recorded step and every event is stored."""
+        while self.steps.waiting or self.events.writer.waiting:
             time.sleep(0.001)
 
     def close(self) -> None:
         """The end."""
         self.steps.stop()
+        self.events.stop()
         self.core.end()
+
+
+class Events:
+    """The writer of the broker's events, with its thread, as the supervisor runs it."""
+
+    def __init__(self, dsn: str, label: str) -> None:
+        self.writer, self._stop = EventWriter(dsn, label), threading.Event()
+        self._thread = threading.Thread(target=self.writer.run, args=(Heartbeat(), self._stop), daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Store what waits, and end."""
+        self.writer.drain(60.0)
+        self._stop.set()
+        self._thread.join()
 
 
 def core_of(
@@ -203,6 +225,7 @@ def core_of(
     clock: SimulatedClock,
     metrics: TradingMetrics,
     steps: StepWriter,
+    events: EventWriter,
 ) -> TradingCore:
     """What is restored and trades in one term."""
     label, engine, stance = settings.mode.account_label, create_engine(dsn), Stance(Gate())
@@ -221,6 +244,7 @@ def core_of(
         clock=clock,
         metrics=metrics,
         recorder=Recorder(label, steps, mode="paper", adapter="simulator"),
+        events=events,
     )
     return TradingCore(outside, lease, engine)
 

@@ -7,9 +7,9 @@ happened to an order is told by the fold of the broker's events.
 
 import logging
 import time
-from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Final
 
 from torghut_runtime.broker.protocol import (
@@ -26,7 +26,7 @@ from torghut_runtime.engine.metrics import TradingMetrics
 from torghut_runtime.logs import about
 from torghut_runtime.order_feed.event import OrderEvent, Source
 from torghut_runtime.orders.firewall import BlockedError, Firewall
-from torghut_runtime.orders.journal import Journal, RefusedContentError
+from torghut_runtime.orders.journal import EventSink, Journal
 from torghut_runtime.orders.model import Decision, Intent
 from torghut_runtime.orders.trace import fields_of
 from torghut_runtime.orders.tracker import OrderTracker, snapshot_event
@@ -50,7 +50,7 @@ Reached = Callable[[str], None]
 POINTS: Final = ("intent_committed", "submitting", "sent", "answered", "recorded")
 """Labelled points of :meth:`OrderManager.place`, in order."""
 ENDS: Final = ("cancelled", "withdrawn", "reconciled")
-"""Labelled points of a cancel (asked for), of an intent taken back, of the broker's word (kept, not yet taken)."""
+"""Labelled points of a cancel (asked for), of an intent taken back, of the broker's word (folded, not handed on)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +93,7 @@ class OrderManager:
         self,
         *,
         journal: Journal,
+        events: EventSink,
         firewall: Firewall,
         reader: BrokerReader,
         tracker: OrderTracker,
@@ -106,31 +107,38 @@ class OrderManager:
         self.failures_in_a_row = 0
         """Submits in a row that were rejected or failed."""
         self._journal = journal
+        self._events = events
         self._firewall = firewall
         self._reader = reader
         self._clock = clock
         self._max_retries = max_retries
         self._reached = reached
         self._unknown: dict[str, _Unknown] = {}
-        self._unrecorded: deque[tuple[bytes, Source]] = deque()
 
     # Sending ----------------------------------------------------------------------------------------------------------
 
     def place(self, decision: Decision, intent: Intent, *, flatten: Flatten | None = None) -> Outcome:
         """Commit an intent, then send it; ``flatten``: the operator's word to close a position in any state.
 
+        A decision's first entry is written as one that leaves: what of it is found by a new process is looked up, and
+        given up where it did not leave, as it would be without that. An exit that did not leave goes on instead.
+
         Raises:
             StoreUnavailableError: the intent could not be written; nothing was sent.
         """
-        if not self.commit(decision, intent):
+        sent_at = None if intent.is_exit or intent.seq else self._clock.now()
+        if not self._commit(decision, intent, sent_at):
             return Outcome("known")
-        return self._send(intent, _Request(lambda: self._submit(intent, flatten)))
+        return self._send(intent, _Request(lambda: self._submit(intent, flatten)), is_written=sent_at is not None)
 
     def commit(self, decision: Decision, intent: Intent) -> bool:
         """Write an intent down and hold back what it may need, without sending it; False when its key is known."""
+        return self._commit(decision, intent, None)
+
+    def _commit(self, decision: Decision, intent: Intent, sent_at: datetime | None) -> bool:
         self.metrics.order_decided()
         began = time.perf_counter()
-        if not self._journal.commit(decision, intent):
+        if not self._journal.commit(decision, intent, sent_at=sent_at):
             return False
         self.metrics.bar_to_order("commit", time.perf_counter() - began)
         self.tracker.expect(intent)
@@ -153,13 +161,13 @@ class OrderManager:
         payload = intent.terms.payload(intent.client_order_id)
         return self._firewall.submit(payload, is_exit=intent.is_exit, flatten=flatten)
 
-    def _send(self, intent: Intent, request: _Request) -> Outcome:
+    def _send(self, intent: Intent, request: _Request, *, is_written: bool = False) -> Outcome:
         with about(**fields_of(intent)):
+            if not is_written:
+                self._journal.move(intent, "submitting", sent_at=self._clock.now())
             return self._ask(intent, request)
 
     def _ask(self, intent: Intent, request: _Request) -> Outcome:
-        sent_at = self._clock.now()
-        self._journal.move(intent, "submitting", sent_at=sent_at)
         self._reached("submitting")
         self.metrics.order_leaves()
         left = time.perf_counter()
@@ -221,16 +229,8 @@ class OrderManager:
         self._reached("answered")
         event = snapshot_event(document)
         self.tracker.apply(event)
-        self._unrecorded.append((event, source))
-        self.record_answers()
+        self._events.take([event], source)
         self._reached("recorded")
-
-    def record_answers(self) -> None:
-        """Hand on the answers that the store has not taken yet. Raises ``StoreUnavailableError``: they are kept."""
-        while self._unrecorded:
-            event, source = self._unrecorded[0]
-            self._journal.record([event], source)
-            self._unrecorded.popleft()
 
     # Taking back ------------------------------------------------------------------------------------------------------
 
@@ -293,7 +293,7 @@ class OrderManager:
         What repeats an event of the order is neither kept nor taken again.
 
         Raises:
-            StoreUnavailableError: nothing was kept or taken; the same word can be taken again.
+            StoreUnavailableError: too much waits to be stored; it was taken.
         """
         fresh: dict[bytes, OrderEvent] = {}
         bad = 0
@@ -305,22 +305,13 @@ class OrderManager:
                     bad += 1
                 elif not self.tracker.repeats(event):
                     fresh[value] = event
-        kept = self._kept(list(fresh))
+        changed = sum(self.tracker.take(event) is not None for event in fresh.values())
         self._reached("reconciled")
-        changed = sum(self.tracker.take(fresh[value]) is not None for value in kept)
+        if fresh:
+            self._events.take(list(fresh), "reconcile")
         if changed:
             self.metrics.reconcile_updated(changed)
         return bad
-
-    def _kept(self, values: list[bytes]) -> list[bytes]:
-        """What the journal has taken: all at once, or one by one where one of them is not to be had."""
-        if not values:
-            return values
-        try:
-            self._journal.record(values, "reconcile")
-        except RefusedContentError:
-            return [] if len(values) == 1 else [kept for value in values for kept in self._kept([value])]
-        return values
 
     def _mark_unknown(self, intent: Intent, request: _Request, reason: str) -> None:
         self._journal.move(intent, "unknown", reason=reason[:128])
