@@ -61,6 +61,7 @@ DISABLED: Final = "strategy_disabled"
 UNKNOWN: Final = "order_unknown_unresolved"
 """The strategy enters nothing in a symbol while an order of its own there has no certain answer."""
 SHORTS: Final = "shorts_not_allowed"
+TOO_FEW: Final = "qty_below_min"
 
 
 Refusals = Callable[[str, str], Sequence[str]]
@@ -304,7 +305,8 @@ class Trader:
             entry = self._wished(each.verdict, each.goal, taken)
             taken += entry.qty * entry.worst_price
             entries.append(entry)
-        for entry, qty in zip(entries, net([each.qty for each in entries]), strict=True):
+        lot = self._prices[bar.symbol].increments.lot
+        for entry, qty in zip(entries, net([each.qty for each in entries], lot), strict=True):
             if entry.qty != qty:
                 self.metrics.conflict_resolved()
             if entry.qty and not qty:
@@ -331,7 +333,7 @@ class Trader:
         side: Side = "buy" if fraction >= 0.0 else "sell"
         price = self._prices[verdict.bar.symbol]
         worst = self._limit_price(side, price, queued=self._waits(verdict.bar)) or price.price
-        wish = wish_of(verdict.strategy, fraction)
+        wish = wish_of(verdict.strategy, fraction, price.increments.lot)
         goal = size_target(wish, float(max(worst, price.price)), self.portfolio.equity, self.limits)
         return ZERO if goal * held < 0 else goal
 
@@ -354,6 +356,9 @@ class Trader:
             return
         gate = [*gate_reasons(self.stance.gate(), is_exit=True), *self.blocks.reasons(slot[0], is_exit=True)]
         gate += market_reasons(self._market_view(verdict, price), self.limits, is_exit=True)
+        qty = price.increments.sellable(abs(change))
+        if not qty:
+            gate.append(TOO_FEW)
         if gate:
             self._note(verdict, reason, gate, price, goal)
             return
@@ -361,7 +366,7 @@ class Trader:
         is_open = self.dispatcher.is_open(slot[1])
         limit = exit_limit(price, side, self._settings) if is_open else None
         kind = "market" if limit is None else "limit"
-        terms = OrderTerms(slot[1], side, abs(change), kind, time_in_force(slot[1], is_open=is_open), limit)
+        terms = OrderTerms(slot[1], side, qty, kind, time_in_force(slot[1], qty, is_open=is_open), limit)
         flags = exit_flags(price, self._clock.now(), self._settings)
         decision = self._decision(verdict, reason, [], price, target_qty=goal, terms=terms, flags=flags)
         self.dispatcher.exit(decision, intent_of(self._label, decision, 0, terms, price, is_exit=True))
@@ -389,10 +394,10 @@ class Trader:
         if side == "sell" and held <= 0 and not self.limits.allow_shorts:
             entry.reasons.append(SHORTS)
         elif change is None:
-            wish = wish_of(verdict.strategy, float(verdict.out[1]))
+            wish = wish_of(verdict.strategy, float(verdict.out[1]), price.increments.lot)
             entry.sized = size_entry(wish, side, worst, exposure, self.limits)
         else:
-            wish = wish_of(verdict.strategy, float(verdict.out[1]))
+            wish = wish_of(verdict.strategy, float(verdict.out[1]), price.increments.lot)
             entry.sized = size_step(wish, abs(change), side, worst, exposure, self.limits)
         entry.reasons.extend(entry.sized.reasons)
         entry.qty = entry.sized.qty if side == "buy" else -entry.sized.qty
@@ -422,7 +427,7 @@ class Trader:
             told = list(dict.fromkeys(reasons))
             self._note(entry.verdict, why, told, entry.price, goal, sized=entry.sized)
             return
-        tif = time_in_force(bar.symbol, is_open=not queued)
+        tif = time_in_force(bar.symbol, entry.qty, is_open=not queued)
         kind = "market" if entry.limit is None else "limit"
         terms = OrderTerms(bar.symbol, entry.side, abs(entry.qty), kind, tif, entry.limit)
         decision = self._decision(entry.verdict, why, [], entry.price, target_qty=goal, sized=entry.sized, terms=terms)
@@ -435,7 +440,7 @@ class Trader:
             return None
         if not queued:
             return price.touch(side)
-        return collar_price(price.price, side, self.limits.price_collar_bps)
+        return collar_price(price, side, self.limits.price_collar_bps)
 
     # Entries that wait ------------------------------------------------------------------------------------------------
 
@@ -485,6 +490,7 @@ class Trader:
     def _entry_of(
         self, strategy: BoundStrategy, side: Side, qty: Decimal, worst: Decimal, symbol: str, opens_short: bool
     ) -> Entry:
+        known = self._prices.get(symbol)
         return Entry(
             side=side,
             qty=qty,
@@ -493,6 +499,7 @@ class Trader:
             strategy_notional_cap=cap_of(strategy.entry.max_notional_per_trade),
             strategy_position_pct=cap_of(strategy.entry.max_position_pct_equity),
             average_daily_volume=self._average_volume(symbol),
+            min_qty=ZERO if known is None else known.increments.min_qty,
         )
 
     def _market_view(self, verdict: Verdict, price: PriceSnapshot, *, order_price: Decimal | None = None) -> MarketView:
