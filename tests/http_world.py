@@ -107,10 +107,12 @@ class KeptEngine:
                 "universe_source": "static", "universe_status": "ok", "universe_reason": None,
                 "universe_symbols_count": 2, "universe_cache_age_seconds": 1.0,
             },
-            "limits": {
-                "max_gross_exposure": {"value": Decimal(10000), "source": "env", "room": Decimal(1500)},
-                "max_daily_loss": {"value": None, "source": "unset", "room": None},
-            },
+            "limits": [
+                {
+                    "code": "gross_exposure_exceeded", "source": "TRADING_PORTFOLIO_MAX_GROSS_EXPOSURE",
+                    "value": Decimal(10000), "room": Decimal(1500),
+                },
+            ],
             "catalog": {
                 "digest": "a" * 64, "loaded_at": now, "error": None,
                 "strategies": [
