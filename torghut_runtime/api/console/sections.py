@@ -18,7 +18,7 @@ from torghut_runtime.api.console.markup import (
     table,
     words,
 )
-from torghut_runtime.api.documents import DecisionRow, OrderRow
+from torghut_runtime.api.documents.orders import DecisionRow, OrderRow
 from torghut_runtime.api.loose import mapping_of, sequence_of
 from torghut_runtime.engine.surface import Component, Dependency
 from torghut_runtime.order_feed.status import FeedStatus
