@@ -31,9 +31,9 @@ from torghut_runtime.engine.surface import Component, Dependency, Operation, Ope
 from torghut_runtime.errors import StoreUnavailableError
 from torghut_runtime.main import create_app
 from torghut_runtime.order_feed.ingest import ingest_values
-from torghut_runtime.risk.trading_state import TradingState, UnacknowledgedError
+from torghut_runtime.risk.trading_state import TradingState, stored_reasons
 from torghut_runtime.storage.database import connect, create_engine
-from torghut_runtime.storage.trading_state import save_trading_state
+from torghut_runtime.storage.trading_state import change_trading_state
 
 OPERATOR, VIEWER = "operator-token", "viewer-token"
 DOWN = "postgresql://torghut:torghut@127.0.0.1:1/torghut"
@@ -97,7 +97,7 @@ class KeptEngine:
             "last_reconcile_at": now,
             "trading_state": {
                 "state": self.trading.state,
-                "reasons": self.trading.stored(),
+                "reasons": stored_reasons(self.trading.latches),
                 "actor": "anna",
                 "since": datetime(2026, 1, 5, 14, 30, tzinfo=UTC),
             },
@@ -107,10 +107,12 @@ class KeptEngine:
                 "universe_source": "static", "universe_status": "ok", "universe_reason": None,
                 "universe_symbols_count": 2, "universe_cache_age_seconds": 1.0,
             },
-            "limits": {
-                "max_gross_exposure": {"value": Decimal(10000), "source": "env", "room": Decimal(1500)},
-                "max_daily_loss": {"value": None, "source": "unset", "room": None},
-            },
+            "limits": [
+                {
+                    "code": "gross_exposure_exceeded", "source": "TRADING_PORTFOLIO_MAX_GROSS_EXPOSURE",
+                    "value": Decimal(10000), "room": Decimal(1500),
+                },
+            ],
             "catalog": {
                 "digest": "a" * 64, "loaded_at": now, "error": None,
                 "strategies": [
@@ -152,10 +154,10 @@ class KeptEngine:
 
     def resume(self, actor: str, reason: str, ack: Sequence[str]) -> Operation:
         self._leads()
-        try:
-            return self._moved("resume", actor, self.trading.resumed(ack))
-        except UnacknowledgedError as error:
-            raise OperationRefusedError("unacknowledged_reasons", missing=list(error.missing)) from error
+        missing = [code for code in self.trading.codes if code not in ack]
+        if missing:
+            raise OperationRefusedError("unacknowledged_reasons", missing=missing)
+        return self._moved("resume", actor, TradingState())
 
     def cancel_all(self, actor: str, reason: str) -> Operation:
         return self._moved("cancel-all", actor, self.trading, cancels=True)
@@ -198,9 +200,7 @@ class KeptEngine:
         is_stored = True
         try:
             with connect(create_engine(self.dsn)) as connection:
-                save_trading_state(
-                    connection, ACCOUNT, after.state, reasons=after.stored(), actor=actor, fencing_token=1
-                )
+                change_trading_state(connection, ACCOUNT, lambda _: after, actor=actor, fencing_token=1)
         except StoreUnavailableError:
             is_stored = False
         return Operation(action, before, after.state, effects, durable=is_stored)

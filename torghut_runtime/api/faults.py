@@ -7,7 +7,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 
-from torghut_runtime.api.documents import Fault
+from torghut_runtime.api.documents.values import Fault
 from torghut_runtime.errors import StoreUnavailableError
 
 DATABASE_UNAVAILABLE: Final = "database_unavailable"

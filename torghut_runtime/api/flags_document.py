@@ -8,7 +8,7 @@ from typing import Final
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from torghut_runtime.api.documents import FlagRow, Flags, FlagSnapshot
+from torghut_runtime.api.documents.flags import FlagRow, Flags, FlagSnapshot
 from torghut_runtime.settings import Settings
 from torghut_runtime.trading_settings import TradingSettings
 

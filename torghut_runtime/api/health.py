@@ -11,7 +11,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_l
 
 from torghut_runtime.api.access import Access
 from torghut_runtime.api.collector import FeedCollector
-from torghut_runtime.api.documents import DatabaseCheck, Liveness, Readiness, Service
+from torghut_runtime.api.documents.service import DatabaseCheck, Liveness, Readiness, Service
 from torghut_runtime.api.faults import DATABASE_UNAVAILABLE, fault_body, responses
 from torghut_runtime.api.reading import Reader
 from torghut_runtime.api.trading_routes import NoQuery

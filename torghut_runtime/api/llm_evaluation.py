@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 
 import sqlalchemy as sa
 
-from torghut_runtime.api.documents import LlmEvaluation, ReviewMetrics, ReviewWindow, RiskFlag, Tokens
+from torghut_runtime.api.documents.adviser import LlmEvaluation, ReviewMetrics, ReviewWindow, RiskFlag, Tokens
 from torghut_runtime.storage.runtime_tables import llm_decision_reviews
 
 ZONE: Final = "America/New_York"

@@ -33,7 +33,7 @@ class NoEngine:
             "signal_continuity": {},
             "rollback": {},
             "catalog": {},
-            "limits": {},
+            "limits": [],
             "queues": {},
             "metrics": {},
             "llm": {},

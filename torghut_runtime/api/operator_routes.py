@@ -17,7 +17,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from torghut_runtime.api.access import Access, Credentials
-from torghut_runtime.api.documents import OperatorAnswer
+from torghut_runtime.api.documents.engine import OperatorAnswer
 from torghut_runtime.api.faults import responses, told_faults
 from torghut_runtime.api.operator_calls import Call, OperatorCalls, Reply
 from torghut_runtime.engine.surface import Operation, Operations

@@ -7,7 +7,9 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
-from torghut_runtime.api.documents import DecisionRow, ExecutionRow, OrderRow, Page, TcaFields
+from torghut_runtime.api.documents.costs import TcaFields
+from torghut_runtime.api.documents.orders import DecisionRow, ExecutionRow, OrderRow
+from torghut_runtime.api.documents.values import Page
 from torghut_runtime.api.loose import sequence_of
 from torghut_runtime.api.paging import Cursor, Keys, page_of
 from torghut_runtime.order_feed.event import TERMINAL

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
-from torghut_runtime.api.documents import (
+from torghut_runtime.api.documents.costs import (
     StrategyTca,
     SymbolTca,
     TcaAggregates,

@@ -15,9 +15,14 @@ from fastapi import APIRouter, Query, Response
 from prometheus_client import CollectorRegistry
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, WithJsonSchema
 
-from torghut_runtime.api import documents
 from torghut_runtime.api.access import Access
-from torghut_runtime.api.documents import Moment
+from torghut_runtime.api.documents.adviser import LlmEvaluation
+from torghut_runtime.api.documents.costs import TcaReport
+from torghut_runtime.api.documents.engine import Counters, Positions, Status
+from torghut_runtime.api.documents.flags import Flags
+from torghut_runtime.api.documents.orders import DecisionRow, ExecutionRow, OrderRow
+from torghut_runtime.api.documents.service import Check, Health
+from torghut_runtime.api.documents.values import Moment, Page
 from torghut_runtime.api.faults import responses
 from torghut_runtime.api.llm_evaluation import read_evaluation
 from torghut_runtime.api.loose import mapping_of
@@ -105,7 +110,7 @@ def trading_routes(
     reader: Reader,
     view: Callable[[], EngineView],
     registry: CollectorRegistry,
-    flags: Callable[[], documents.Flags],
+    flags: Callable[[], Flags],
 ) -> APIRouter:
     """The GETs below ``/trading``."""
     router = APIRouter(prefix="/trading", tags=["trading"], dependencies=access.reading)
@@ -119,29 +124,29 @@ def trading_routes(
 
     @router.get(
         "/health",
-        response_model=documents.Health,
-        responses={503: {"model": documents.Health}, **protected},
+        response_model=Health,
+        responses={503: {"model": Health}, **protected},
         summary="The engine and what it depends on",
     )
     async def health(_: Annotated[NoQuery, Query()]) -> Response:
         found = await health_of(view(), reader)
         return _json(found.model_dump_json().encode(), 200 if found.status == "ok" else 503)
 
-    @router.get("/status", response_model=documents.Status, responses=protected, summary="The engine, as it is")
+    @router.get("/status", response_model=Status, responses=protected, summary="The engine, as it is")
     async def status(_: Annotated[NoQuery, Query()]) -> Response:
-        return _json(await asyncio.to_thread(lambda: shown(documents.Status, view().status())))
+        return _json(await asyncio.to_thread(lambda: shown(Status, view().status())))
 
-    @router.get("/metrics", response_model=documents.Counters, responses=protected, summary="The counters, as JSON")
+    @router.get("/metrics", response_model=Counters, responses=protected, summary="The counters, as JSON")
     async def metrics(_: Annotated[NoQuery, Query()]) -> Response:
         try:
             costs = await reader.run(day_figures, reader.deadlines.probe)
         except StoreUnavailableError:
             costs = None  # the counters are memory, and are there without a database
-        return _json(await asyncio.to_thread(lambda: shown(documents.Counters, counters_of(view(), registry, costs))))
+        return _json(await asyncio.to_thread(lambda: shown(Counters, counters_of(view(), registry, costs))))
 
     @router.get(
         "/decisions",
-        response_model=documents.Page[documents.DecisionRow],
+        response_model=Page[DecisionRow],
         responses=stored,
         summary="What strategies decided, and why not",
     )
@@ -150,34 +155,30 @@ def trading_routes(
 
     @router.get(
         "/executions",
-        response_model=documents.Page[documents.ExecutionRow],
+        response_model=Page[ExecutionRow],
         responses=stored,
         summary="Orders as the broker tells them, with their cost",
     )
     async def executions(query: Annotated[DecisionQuery, Query()]) -> Response:
         return await from_tables(read_executions, query)
 
-    @router.get(
-        "/orders", response_model=documents.Page[documents.OrderRow], responses=stored, summary="Our intents and orders"
-    )
+    @router.get("/orders", response_model=Page[OrderRow], responses=stored, summary="Our intents and orders")
     async def orders(query: Annotated[OrderQuery, Query()]) -> Response:
         return await from_tables(read_orders, query)
 
-    @router.get("/positions", response_model=documents.Positions, responses=protected, summary="Account and positions")
+    @router.get("/positions", response_model=Positions, responses=protected, summary="Account and positions")
     async def positions(_: Annotated[NoQuery, Query()]) -> Response:
-        return _json(await asyncio.to_thread(lambda: shown(documents.Positions, view().positions())))
+        return _json(await asyncio.to_thread(lambda: shown(Positions, view().positions())))
 
-    @router.get("/tca", response_model=documents.TcaReport, responses=stored, summary="What executions cost")
+    @router.get("/tca", response_model=TcaReport, responses=stored, summary="What executions cost")
     async def tca(query: Annotated[TcaQuery, Query()]) -> Response:
         return await from_tables(read_tca, query)
 
-    @router.get("/flags", response_model=documents.Flags, responses=protected, summary="Feature flags")
+    @router.get("/flags", response_model=Flags, responses=protected, summary="Feature flags")
     async def effective_flags(_: Annotated[NoQuery, Query()]) -> Response:
         return _json(flags().model_dump_json().encode())
 
-    @router.get(
-        "/llm-evaluation", response_model=documents.LlmEvaluation, responses=stored, summary="The adviser's day"
-    )
+    @router.get("/llm-evaluation", response_model=LlmEvaluation, responses=stored, summary="The adviser's day")
     async def llm_evaluation(_: Annotated[NoQuery, Query()]) -> Response:
         now = datetime.now(UTC)
         return _json(await reader.run(lambda connection: read_evaluation(connection, now).model_dump_json().encode()))
@@ -185,28 +186,28 @@ def trading_routes(
     return router
 
 
-async def health_of(view: EngineView, reader: Reader) -> documents.Health:
+async def health_of(view: EngineView, reader: Reader) -> Health:
     """Engine and dependencies; the database is asked now, the others were found by the engine."""
     answers = await reader.answers()
-    dependencies = {name: documents.Check(ok=each.ok, detail=each.detail) for name, each in view.dependencies().items()}
-    dependencies["postgres"] = documents.Check(ok=answers, detail="answers" if answers else "does not answer")
+    dependencies = {name: Check(ok=each.ok, detail=each.detail) for name, each in view.dependencies().items()}
+    dependencies["postgres"] = Check(ok=answers, detail="answers" if answers else "does not answer")
     scheduler = scheduler_of(view)
     is_well = scheduler.ok and all(each.ok for each in dependencies.values())
-    return documents.Health(
+    return Health(
         status="ok" if is_well else "degraded", scheduler=scheduler, dependencies=dependencies
     )  # fmt: skip
 
 
-def scheduler_of(view: EngineView) -> documents.Check:
+def scheduler_of(view: EngineView) -> Check:
     """Whether the engine runs and no part of it stands still."""
     status = view.status()
     if not status["running"]:
-        return documents.Check(ok=False, detail="the engine does not run")
+        return Check(ok=False, detail="the engine does not run")
     bad = sorted(name for name, each in view.components().items() if each.state in _BAD_COMPONENTS)
     if bad:
-        return documents.Check(ok=False, detail=f"not well: {', '.join(bad)}")
+        return Check(ok=False, detail=f"not well: {', '.join(bad)}")
     last = status["last_run_at"]
-    return documents.Check(ok=True, detail="has not run yet" if last is None else f"last run at {_time_text(last)}")
+    return Check(ok=True, detail="has not run yet" if last is None else f"last run at {_time_text(last)}")
 
 
 def counters_of(view: EngineView, registry: CollectorRegistry, costs: Mapping[str, Any] | None) -> dict[str, Any]:

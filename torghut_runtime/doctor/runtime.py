@@ -24,21 +24,6 @@ _NO_BLOCK: Final = "order_feed"
 _LAG_LIMIT_S: Final = 300.0
 NO_ENGINE: Final = "no_engine"
 """The reason of a service that runs none."""
-_CAPS: Final = {
-    "TRADING_MAX_NOTIONAL_PER_TRADE": "max_notional_exceeded",
-    "TRADING_PORTFOLIO_NOTIONAL_PER_POSITION": "max_notional_exceeded",
-    "TRADING_MAX_POSITION_PCT_EQUITY": "max_position_pct_exceeded",
-    "TRADING_PORTFOLIO_MAX_NOTIONAL_PER_SYMBOL": "symbol_notional_exceeded",
-    "TRADING_MAX_PARTICIPATION_RATE": "participation_exceeds_max",
-    "TRADING_MAX_OPEN_ORDERS": "max_open_orders_exceeded",
-    "TRADING_PORTFOLIO_MAX_POSITIONS": "max_positions_exceeded",
-    "gross_exposure": "gross_exposure_exceeded",
-    "net_exposure": "net_exposure_exceeded",
-    "daily_loss": "daily_loss_limit_reached",
-    "daily_loss_pct": "daily_loss_limit_reached",
-    "drawdown": "max_drawdown_exceeded",
-}
-"""Reason codes of caps as the runtime names them."""
 
 
 def facts_of_runtime(url: str, token: str | None = None, *, lag_limit: float = _LAG_LIMIT_S) -> Facts | None:
@@ -193,17 +178,11 @@ def _data(status: Mapping[str, Any]) -> str:
 
 
 def _limits(limits: Any) -> Iterator[Limit]:
-    """Caps without room; a list of caps with their codes, or a mapping from code to cap."""
-    if isinstance(limits, Mapping):
-        named = cast("Mapping[str, Any]", limits)
-        rows = [{"code": _CAPS.get(name, name), **_mapping(cap), "source": name} for name, cap in named.items()]
-    else:
-        rows = [dict(_mapping(cap)) for cap in _list(limits)]
-    for row in rows:
+    """Caps without room."""
+    for row in map(_mapping, _list(limits)):
         value, room = _number(row.get("value")), _number(row.get("room"))
         if (room is not None and room <= 0) or (room is None and value is not None and value <= 0):
-            source = row.get("source", "")
-            yield Limit(str(row["code"]), f"{source}={row.get('value')}, room {row.get('room')}")
+            yield Limit(str(row.get("code")), f"{row.get('source')}={row.get('value')}, room {row.get('room')}")
 
 
 def _number(value: Any) -> Decimal | None:

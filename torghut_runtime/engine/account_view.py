@@ -17,6 +17,7 @@ from torghut_runtime.risk.baselines import Baselines
 from torghut_runtime.risk.limits import Exposure, Side
 
 _MINUTE_NS: Final = 60 * NANOSECONDS
+_NOWHERE: Final[Slot] = ("", "")
 
 
 class AccountView:
@@ -139,6 +140,10 @@ class AccountView:
             opposite_order_open=opposite,
             seconds_since_entry=None if last is None else (now_ns - last) / NANOSECONDS,
         )
+
+    def before_new_symbol(self, now_ns: int) -> Exposure:
+        """What is taken before an entry in a symbol of which nothing is held or ordered."""
+        return self.exposure(_NOWHERE, "buy", now_ns)
 
 
 def with_taken(exposure: Exposure, signed_notional: Decimal) -> Exposure:

@@ -8,7 +8,7 @@ What may still change is the moment, the limit, for an exit the kind of order, a
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime
-from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
+from decimal import Decimal
 from typing import Final
 
 from torghut_runtime.clock import NANOSECONDS, Clock, nanoseconds_of
@@ -41,12 +41,10 @@ PriceOf = Callable[[str], PriceSnapshot | None]
 """The newest reference price of a symbol, None before there is one."""
 
 
-def collar_price(reference: Decimal, side: Side, collar_bps: Decimal) -> Decimal:
+def collar_price(reference: PriceSnapshot, side: Side, collar_bps: Decimal) -> Decimal:
     """The worst price within the collar, rounded towards the reference."""
     sign = 1 if side == "buy" else -1
-    worst = reference * (1 + sign * collar_bps / _BPS)
-    step = Decimal("0.01") if worst >= 1 else Decimal("0.0001")
-    return worst.quantize(step, rounding=ROUND_FLOOR if side == "buy" else ROUND_CEILING)
+    return reference.increments.price_within(reference.price * (1 + sign * collar_bps / _BPS), side)
 
 
 def intent_of(
@@ -296,9 +294,11 @@ class Dispatcher:
         if left * intent.signed_qty < 0 and abs(left) >= intent.terms.qty:
             return each
         self._manager.withdraw(intent, CLIPPED)
-        if left * intent.signed_qty >= 0:
+        price = self._price_of(intent.terms.symbol)
+        qty = abs(left) if price is None else price.increments.sellable(abs(left))
+        if left * intent.signed_qty >= 0 or not qty:
             return None
-        again = self._again(each, replace(intent.terms, qty=abs(left)), is_exit=True)
+        again = self._again(each, replace(intent.terms, qty=qty), is_exit=True)
         return _Waiting(each.decision, again, each.due_ns) if self._manager.commit(each.decision, again) else None
 
     def _drop_exits(self, of: Callable[[_Waiting], bool], reason: str) -> None:

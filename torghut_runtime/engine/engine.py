@@ -24,7 +24,7 @@ from torghut_runtime.engine.metric_totals import MetricTotals
 from torghut_runtime.engine.metrics import TradingMetrics
 from torghut_runtime.engine.operations import EngineOperations
 from torghut_runtime.engine.simulated_time import FollowingClock, SimulatorTime
-from torghut_runtime.engine.status import calendar_document, empty_status, positions_of, status_of
+from torghut_runtime.engine.status import calendar_document, caps_of, empty_status, positions_of, status_of
 from torghut_runtime.engine.supervisor import STALE_SECONDS
 from torghut_runtime.engine.surface import Component, Dependency, Role
 from torghut_runtime.engine.trading_loop import LEASE, NOT_RECONCILED, TradingLoop
@@ -280,12 +280,12 @@ class Engine:
             return
         queues: dict[str, int] = {kind: running.inbox.depth(kind) for kind in KINDS}
         queues[EVENTS] = running.events.waiting
+        limits = caps_of(self.trading, loop.core, running.clock.now_ns())
         status = status_of(
             self.trading,
             progress,
             running.stance,
             running.catalog,
-            loop.core,
             role=self.role,
             sections={
                 "signal_continuity": running.market.continuity_document,
@@ -296,6 +296,7 @@ class Engine:
             counts=loop.counts,
             kill_switch=running.stops.kill_switch.sources,
             live_gate_missing=loop.evaluation.live_gate_missing,
+            limits=limits,
         )
         set_gauges(
             self.metrics,
@@ -306,6 +307,7 @@ class Engine:
             leads=self.role == "leader",
             clean=running.stance.gate().reconciled and not progress.discrepancies,
             live_gate_missing=len(loop.evaluation.live_gate_missing),
+            limits=limits,
         )
         self.metrics.oldest_event(running.events.age_seconds)
         self._shown = _Shown(status, positions_of(loop.core, progress), now, key)

@@ -113,10 +113,10 @@ class Entries:
         if side == "sell" and held <= 0 and not self._limits.allow_shorts:
             entry.reasons.append(SHORTS)
         elif change is None:
-            wish = wish_of(verdict.strategy, float(verdict.out[1]))
+            wish = wish_of(verdict.strategy, float(verdict.out[1]), price.increments.lot)
             entry.sized = size_entry(wish, side, worst, exposure, self._limits)
         else:
-            wish = wish_of(verdict.strategy, float(verdict.out[1]))
+            wish = wish_of(verdict.strategy, float(verdict.out[1]), price.increments.lot)
             entry.sized = size_step(wish, abs(change), side, worst, exposure, self._limits)
         entry.reasons.extend(entry.sized.reasons)
         entry.qty = entry.sized.qty if side == "buy" else -entry.sized.qty
@@ -146,7 +146,7 @@ class Entries:
             told = list(dict.fromkeys(reasons))
             self._notes.note(entry.verdict, why, told, entry.price, goal, sized=entry.sized)
             return
-        tif = time_in_force(bar.symbol, is_open=not queued)
+        tif = time_in_force(bar.symbol, entry.qty, is_open=not queued)
         kind = "market" if entry.limit is None else "limit"
         terms = OrderTerms(bar.symbol, entry.side, abs(entry.qty), kind, tif, entry.limit)
         decision = self._notes.decision(
@@ -161,7 +161,7 @@ class Entries:
             return None
         if not queued:
             return price.touch(side)
-        return collar_price(price.price, side, self._limits.price_collar_bps)
+        return collar_price(price, side, self._limits.price_collar_bps)
 
     # Entries that wait ------------------------------------------------------------------------------------------------
 
@@ -211,6 +211,7 @@ class Entries:
     def _entry_of(
         self, strategy: BoundStrategy, side: Side, qty: Decimal, worst: Decimal, symbol: str, opens_short: bool
     ) -> Entry:
+        known = self._prices.get(symbol)
         return Entry(
             side=side,
             qty=qty,
@@ -219,4 +220,5 @@ class Entries:
             strategy_notional_cap=cap_of(strategy.entry.max_notional_per_trade),
             strategy_position_pct=cap_of(strategy.entry.max_position_pct_equity),
             average_daily_volume=self._prices.average_volume(symbol),
+            min_qty=ZERO if known is None else known.increments.min_qty,
         )

@@ -64,14 +64,15 @@ def slot_of(verdict: Verdict) -> Slot:
     return verdict.strategy.entry.strategy_id, verdict.bar.symbol
 
 
-def wish_of(strategy: BoundStrategy, fraction: float) -> Wish:
-    """A signed fraction of the budget with the caps of the strategy's entry."""
+def wish_of(strategy: BoundStrategy, fraction: float, lot: Decimal) -> Wish:
+    """A signed fraction of the budget with the caps of the strategy's entry, in lots of so many shares."""
     entry = strategy.entry
     return Wish(
         fraction=fraction,
         fixed_qty=strategy.params.qty,
         notional_cap=cap_of(entry.max_notional_per_trade),
         position_pct=cap_of(entry.max_position_pct_equity),
+        lot=lot,
     )
 
 
@@ -80,8 +81,11 @@ def cap_of(value: float | None) -> Decimal | None:
     return None if value is None else as_decimal(value)
 
 
-def time_in_force(symbol: str, *, is_open: bool) -> TimeInForce:
-    """For the day while the exchange is open, for the opening otherwise; around the clock until cancelled."""
+def time_in_force(symbol: str, qty: Decimal, *, is_open: bool) -> TimeInForce:
+    """For the day while the exchange is open, for the opening otherwise; around the clock until cancelled.
+
+    An opening takes whole shares only; a part of one waits for the session's own trading.
+    """
     if not is_exchange_traded(symbol):
         return "gtc"
-    return "day" if is_open else "opg"
+    return "day" if is_open or qty % 1 else "opg"

@@ -129,9 +129,8 @@ class Flattener:
         told: list[dict[str, Any]] = []
         for strategy_id, qty in self._shares(symbol, held):
             now = self._clock.now()
-            terms = OrderTerms(
-                symbol, "sell" if held > 0 else "buy", qty, "market", time_in_force(symbol, is_open=True)
-            )
+            tif = time_in_force(symbol, qty, is_open=True)
+            terms = OrderTerms(symbol, "sell" if held > 0 else "buy", qty, "market", tif)
             key = client_order_id(self._label, strategy_id, symbol, now, 0)
             intent = Intent(key, 0, strategy_id, terms, True, price, price or None)
             detail: dict[str, Any] = {"reasons": [], "operator": {"actor": actor, "reason": reason}}

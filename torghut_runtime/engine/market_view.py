@@ -12,7 +12,7 @@ from decimal import Decimal
 from typing import Final, Protocol
 
 from torghut_runtime.market.features import Bar
-from torghut_runtime.orders.model import to_price_increment
+from torghut_runtime.orders.increments import US_SHARES, Increments
 from torghut_runtime.risk.limits import Side
 from torghut_runtime.strategies.registry import BoundStrategy
 
@@ -39,6 +39,8 @@ class PriceSnapshot:
     """Whether nothing newer than too old a price is known."""
     half_spread: Decimal | None = None
     """Half of what bid and ask were usually apart, where no quote is fresh."""
+    increments: Increments = US_SHARES
+    """The asset's steps of prices and quantities."""
 
     @property
     def mid(self) -> Decimal | None:
@@ -54,7 +56,7 @@ class PriceSnapshot:
         if quoted is None:
             away = self.half_spread or Decimal(0)
             quoted = self.price + away if side == "buy" else max(self.price - away, _LEAST_PRICE)
-        return to_price_increment(quoted)
+        return self.increments.nearest_price(quoted)
 
     def document(self) -> dict[str, object]:
         """``params.price_snapshot`` of the decision."""

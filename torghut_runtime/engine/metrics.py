@@ -217,6 +217,18 @@ class TradingMetrics:
         self._equity = self._gauge("equity", "Equity, currency.")
         self._day_pnl = self._gauge("day_pnl", "Equity less that of the session's start, currency.")
         self._drawdown = self._gauge("drawdown", "Fall of equity below its high-water mark, fraction.")
+        self._daily_loss_limit = self._gauge(
+            "daily_loss_limit", "Loss of a day that stops entries, currency; NaN before the account is known."
+        )
+        self._drawdown_limit = self._gauge(
+            "drawdown_limit", "Drawdown that stops entries, fraction; NaN before the account is known."
+        )
+        self._exposure_limit = self._gauge("exposure_limit", "Cap on exposure, currency; absent without one.", "kind")
+        self._open_orders_limit = self._gauge(
+            "open_orders_limit", "Cap on open orders; NaN before the account is known."
+        )
+        for limit in (self._daily_loss_limit, self._drawdown_limit, self._open_orders_limit):
+            limit.set(math.nan)
         self._live_gate = self._gauge("live_gate_missing", "What the live gate lacks.")
         self.state(None)
         self.kill_switch()
@@ -245,6 +257,23 @@ class TradingMetrics:
         self._drawdown.set(float(drawdown))
         for kind, value in zip(labels.EXPOSURES, (gross, net), strict=True):
             self._exposure.labels(kind).set(float(value))
+
+    def limits(
+        self,
+        *,
+        daily_loss: Decimal,
+        drawdown: Decimal,
+        gross: Decimal | None,
+        net: Decimal | None,
+        open_orders: Decimal,
+    ) -> None:
+        """The caps on the account as they are in effect now."""
+        self._daily_loss_limit.set(float(daily_loss))
+        self._drawdown_limit.set(float(drawdown))
+        self._open_orders_limit.set(float(open_orders))
+        for kind, value in zip(labels.EXPOSURES, (gross, net), strict=True):
+            if value is not None:
+                self._exposure_limit.labels(kind).set(float(value))
 
     def live_gate(self, missing: int) -> None:
         """How much the live gate lacks."""

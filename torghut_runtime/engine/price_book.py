@@ -75,6 +75,10 @@ class PriceBook:
         """The reference price of decisions on the symbol's last bar."""
         return self._prices[symbol]
 
+    def get(self, symbol: str) -> PriceSnapshot | None:
+        """As :meth:`of`; None before the symbol's first bar."""
+        return self._prices.get(symbol)
+
     def newest(self, symbol: str) -> PriceSnapshot | None:
         """The newest price of a symbol, for orders that are priced again; None before there is one."""
         return self._market.price_now(symbol, self._clock.now()) or self._prices.get(symbol)

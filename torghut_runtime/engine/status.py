@@ -7,7 +7,6 @@ from decimal import Decimal
 from typing import Any, Final
 
 from torghut_runtime.canonical import canonical_value
-from torghut_runtime.engine.account_view import AccountView
 from torghut_runtime.engine.core import TradingCore
 from torghut_runtime.engine.live_catalog import LiveCatalog
 from torghut_runtime.engine.progress import Progress
@@ -16,6 +15,7 @@ from torghut_runtime.market.calendar import TradingCalendar
 from torghut_runtime.orders.portfolio import Position, Slot
 from torghut_runtime.orders.reconcile import OF_POSITIONS
 from torghut_runtime.risk.limits import Limits, drawdown
+from torghut_runtime.risk.room import Cap, caps
 from torghut_runtime.risk.trading_state import KILL_SWITCH, OPERATOR_HALT, OPERATOR_REDUCE, KillSwitch, TradingState
 from torghut_runtime.trading_settings import TradingSettings
 
@@ -57,7 +57,7 @@ def empty_status(settings: TradingSettings) -> dict[str, Any]:
             "incidents_total": None,
         },
         "catalog": {"digest": None, "loaded_at": None, "error": None, "strategies": []},
-        "limits": limits_of(settings, None),
+        "limits": [cap.document for cap in caps(Limits.of(settings), None)],
         "queues": {},
         "metrics": {},
         "llm": {"enabled": False, "mode": "off", "shadow_mode": None, "fail_mode": None, "circuit": None},
@@ -70,7 +70,6 @@ def status_of(
     progress: Progress,
     stance: Stance,
     catalog: LiveCatalog,
-    core: TradingCore | None,
     *,
     role: str,
     sections: Sections,
@@ -78,11 +77,11 @@ def status_of(
     counts: Mapping[str, int],
     kill_switch: KillSwitch,
     live_gate_missing: Sequence[str],
+    limits: Sequence[Cap],
 ) -> dict[str, Any]:
     """The document of ``/trading/status``."""
     state = stance.trading_state
     gate = stance.gate()
-    account = None if core is None or core.trader is None else core.trader.account
     reasons = [{"code": each.code, "clears": each.clears, "at": each.at} for each in state.latches]
     status = empty_status(settings) | {
         "running": gate.reconciled and not progress.waiting,
@@ -112,7 +111,7 @@ def status_of(
             "error": catalog.error,
             "strategies": [each.shown for each in catalog.current.strategies],
         },
-        "limits": limits_of(settings, account),
+        "limits": [cap.document for cap in limits],
         "queues": dict(queues),
         "metrics": dict(counts),
         "discrepancies": [asdict(each) for each in progress.discrepancies],
@@ -146,47 +145,11 @@ def calendar_document(moment: datetime, *, agrees: bool) -> dict[str, Any]:
     }
 
 
-def limits_of(settings: TradingSettings, account: AccountView | None) -> dict[str, Any]:
-    """Value, source and room of each cap that is set; the room only where it is one number for the whole account."""
-    limits = Limits.of(settings)
-    found: dict[str, dict[str, Any]] = {}
-
-    def cap(name: str, value: object, room: object = None) -> None:
-        if value is not None:
-            found[name] = {"value": value, "source": "environment", "room": room}
-
-    portfolio = None if account is None else account.portfolio
-    equity = _ZERO if portfolio is None else portfolio.equity
-    cap("TRADING_MAX_NOTIONAL_PER_TRADE", limits.max_notional_per_trade)
-    cap("TRADING_MAX_POSITION_PCT_EQUITY", limits.max_position_pct)
-    cap("TRADING_PORTFOLIO_NOTIONAL_PER_POSITION", limits.notional_per_position)
-    cap("TRADING_PORTFOLIO_MAX_NOTIONAL_PER_SYMBOL", limits.max_notional_per_symbol)
-    cap("TRADING_MAX_PARTICIPATION_RATE", limits.participation_rate)
-    cap("TRADING_MAX_OPEN_ORDERS", limits.max_open_orders, _room(limits.max_open_orders, _open_orders(account)))
-    positions = None if portfolio is None else len(portfolio.symbols())
-    cap("TRADING_PORTFOLIO_MAX_POSITIONS", limits.max_positions, _room(limits.max_positions, positions))
-    gross = None if portfolio is None else portfolio.gross
-    net = None if portfolio is None else abs(portfolio.net)
-    cap("gross_exposure", limits.gross_cap(equity), _room(limits.gross_cap(equity), gross))
-    cap("net_exposure", limits.net_cap(equity), _room(limits.net_cap(equity), net))
-    if account is not None:
-        loss = account.opening_equity - equity
-        cap("daily_loss", limits.daily_loss_cap(account.opening_equity),
-            limits.daily_loss_cap(account.opening_equity) - loss)  # fmt: skip
-        fallen = drawdown(equity, account.high_water_mark)
-        cap("drawdown", limits.max_drawdown, limits.max_drawdown - fallen)
-    else:
-        cap("daily_loss_pct", limits.max_daily_loss_pct)
-        cap("drawdown", limits.max_drawdown)
-    return found
-
-
-def _room(cap: Any, taken: Any) -> Any:
-    return None if cap is None or taken is None else cap - taken
-
-
-def _open_orders(account: AccountView | None) -> int | None:
-    return None if account is None else len(account.portfolio.reservations)
+def caps_of(settings: TradingSettings, core: TradingCore | None, now_ns: int) -> list[Cap]:
+    """The caps in effect, with their room once the account is known."""
+    if core is None or core.trader is None:
+        return list(caps(Limits.of(settings), None))
+    return list(caps(core.trader.limits, core.trader.account.before_new_symbol(now_ns)))
 
 
 def positions_of(core: TradingCore | None, progress: Progress) -> dict[str, Any]:

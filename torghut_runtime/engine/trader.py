@@ -52,6 +52,7 @@ logger = logging.getLogger(__name__)
 
 ZERO: Final = Decimal(0)
 CONFLICT: Final = "intent_conflict_resolved"
+TOO_FEW: Final = "qty_below_min"
 
 
 class Trader:
@@ -308,7 +309,8 @@ class Trader:
             entry = self._entries.wished(each.verdict, each.goal, taken)
             taken += entry.qty * entry.worst_price
             entries.append(entry)
-        netted = net([each.qty for each in entries]) if entries else []
+        lot = self._prices.of(bar.symbol).increments.lot
+        netted = net([each.qty for each in entries], lot) if entries else []
         for entry, qty in zip(entries, netted, strict=True):
             if entry.qty != qty:
                 self.metrics.conflict_resolved()
@@ -336,7 +338,7 @@ class Trader:
         side: Side = "buy" if fraction >= 0.0 else "sell"
         price = self._prices.of(verdict.bar.symbol)
         worst = self._entries.limit_price(side, price, queued=self._prices.waits(verdict.bar)) or price.price
-        wish = wish_of(verdict.strategy, fraction)
+        wish = wish_of(verdict.strategy, fraction, price.increments.lot)
         goal = size_target(wish, float(max(worst, price.price)), self.portfolio.equity, self.limits)
         return ZERO if goal * held < 0 else goal
 
@@ -359,6 +361,9 @@ class Trader:
             return
         gate = [*gate_reasons(self.stance.gate(), is_exit=True), *self.blocks.reasons(slot[0], is_exit=True)]
         gate += market_reasons(self._prices.view(verdict, price), self.limits, is_exit=True)
+        qty = price.increments.sellable(abs(change))
+        if not qty:
+            gate.append(TOO_FEW)
         if gate:
             self._notes.note(verdict, reason, gate, price, goal)
             return
@@ -366,7 +371,7 @@ class Trader:
         is_open = self.dispatcher.is_open(slot[1])
         limit = exit_limit(price, side, self._settings) if is_open else None
         kind = "market" if limit is None else "limit"
-        terms = OrderTerms(slot[1], side, abs(change), kind, time_in_force(slot[1], is_open=is_open), limit)
+        terms = OrderTerms(slot[1], side, qty, kind, time_in_force(slot[1], qty, is_open=is_open), limit)
         flags = exit_flags(price, self._clock.now(), self._settings)
         decision = self._notes.decision(verdict, reason, [], price, target_qty=goal, terms=terms, flags=flags)
         self.dispatcher.exit(decision, intent_of(self._label, decision, 0, terms, price, is_exit=True))

@@ -13,6 +13,7 @@ from typing import Any, Final, Protocol
 from torghut_runtime.broker.protocol import BrokerError, Document
 from torghut_runtime.clock import Clock, SystemClock
 from torghut_runtime.market.hours import SessionHours
+from torghut_runtime.orders.increments import US_SHARES, Increments
 
 TOLERANCE: Final = timedelta(seconds=60)
 MISMATCH: Final = "calendar_broker_mismatch"
@@ -104,27 +105,31 @@ class CalendarGuard:
 
 @dataclass(frozen=True, slots=True)
 class AssetFacts:
-    """What the broker allows with an asset; increments are None where it names none."""
+    """What the broker allows with an asset."""
 
     tradable: bool
     shortable: bool
-    fractionable: bool
-    price_increment: Decimal | None = None
-    qty_increment: Decimal | None = None
+    increments: Increments = US_SHARES
 
 
-UNKNOWN_ASSET: Final = AssetFacts(tradable=False, shortable=False, fractionable=False)
+UNKNOWN_ASSET: Final = AssetFacts(tradable=False, shortable=False)
+_SHARE: Final = Decimal(1)
+_SMALLEST_PART: Final = Decimal("0.000000001")
+"""Of a share or a price; brokers split nothing further."""
 
 
 def facts_of(document: Mapping[str, Any]) -> AssetFacts:
-    """An asset's document as facts; whatever is missing is not allowed."""
+    """An asset's document as facts; whatever is missing is not allowed, a step that cannot be read is none."""
     active = document.get("status") == "active"
+    whole = None if document.get("fractionable") is True else _SHARE
     return AssetFacts(
         tradable=active and document.get("tradable") is True,
         shortable=active and document.get("shortable") is True,
-        fractionable=document.get("fractionable") is True,
-        price_increment=_increment(document.get("price_increment")),
-        qty_increment=_increment(document.get("min_trade_increment")),
+        increments=Increments(
+            price=_increment(document.get("price_increment")),
+            qty=_increment(document.get("min_trade_increment")) or whole,
+            min_qty=_increment(document.get("min_order_size")) or Decimal(0),
+        ),
     )
 
 
@@ -133,7 +138,7 @@ def _increment(value: object) -> Decimal | None:
         number = Decimal(str(value))
     except InvalidOperation:
         return None
-    return number if number.is_finite() and number > 0 else None
+    return number if number.is_finite() and number >= _SMALLEST_PART else None
 
 
 class AssetBook:

@@ -21,6 +21,7 @@ from torghut_runtime.market_data.board import Board
 from torghut_runtime.market_data.broker_facts import AssetBook, CalendarGuard
 from torghut_runtime.market_data.feature_gate import FeatureGate
 from torghut_runtime.market_data.universe import Universe, is_allowed
+from torghut_runtime.orders.increments import US_SHARES, Increments
 from torghut_runtime.strategies.registry import BoundStrategy
 from torghut_runtime.trading_settings import TradingSettings
 
@@ -28,19 +29,25 @@ TRADE_MAX_AGE: Final = 60.0
 
 
 def reference_price(
-    board: Board, symbol: str, close: float, closed_at: datetime, now: datetime, lookback: timedelta
+    board: Board,
+    symbol: str,
+    close: float,
+    closed_at: datetime,
+    now: datetime,
+    lookback: timedelta,
+    increments: Increments = US_SHARES,
 ) -> PriceSnapshot:
     """The newest price that may be used: quote mid, last trade, last close; a close that is too old is ``stale``."""
     quote, trade = board.quote(symbol), board.trade(symbol)
     if quote is not None and (now - quote.at).total_seconds() <= QUOTE_MAX_AGE:
         bid, ask = as_decimal(quote.bid), as_decimal(quote.ask)
-        return PriceSnapshot((bid + ask) / 2, quote.at, "quote", bid, ask)
+        return PriceSnapshot((bid + ask) / 2, quote.at, "quote", bid, ask, increments=increments)
     spread = board.median_spread(symbol)
     half = None if spread is None else as_decimal(spread) / 2
     if trade is not None and (now - trade.at).total_seconds() <= TRADE_MAX_AGE:
-        return PriceSnapshot(as_decimal(trade.price), trade.at, "trade", half_spread=half)
+        return PriceSnapshot(as_decimal(trade.price), trade.at, "trade", half_spread=half, increments=increments)
     stale = now - closed_at > lookback
-    return PriceSnapshot(as_decimal(close), closed_at, "bar", stale=stale, half_spread=half)
+    return PriceSnapshot(as_decimal(close), closed_at, "bar", stale=stale, half_spread=half, increments=increments)
 
 
 class LiveMarket:
@@ -93,19 +100,21 @@ class LiveMarket:
 
     def price(self, bar: Bar, now: datetime, *, waits: bool) -> PriceSnapshot:
         """The reference price; for an order that waits for the next session the last close."""
+        increments = self._assets.of(bar.symbol).increments
         if waits:
-            return PriceSnapshot(as_decimal(bar.close), bar.event_ts, "bar")
+            return PriceSnapshot(as_decimal(bar.close), bar.event_ts, "bar", increments=increments)
         closed_at, close = self._closes.get(bar.symbol, (bar.event_ts, bar.close))
         if closed_at < bar.event_ts:
             closed_at, close = bar.event_ts, bar.close
-        return reference_price(self._board, bar.symbol, close, closed_at, now, self._lookback)
+        return reference_price(self._board, bar.symbol, close, closed_at, now, self._lookback, increments)
 
     def price_now(self, symbol: str, now: datetime) -> PriceSnapshot | None:
         """The newest price; None before the symbol's first bar."""
         known = self._closes.get(symbol)
         if known is None:
             return None
-        return reference_price(self._board, symbol, known[1], known[0], now, self._lookback)
+        increments = self._assets.of(symbol).increments
+        return reference_price(self._board, symbol, known[1], known[0], now, self._lookback, increments)
 
     def facts(self, bar: Bar, strategy: BoundStrategy, now: datetime) -> SymbolFacts:
         """What stands against trading the bar's symbol with this strategy."""

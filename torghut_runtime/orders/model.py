@@ -11,7 +11,7 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from decimal import ROUND_HALF_UP, Decimal
+from decimal import Decimal
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -26,9 +26,6 @@ TimeInForce = Literal["day", "gtc", "opg"]
 _KEY_VERSION: Final = "t1"
 _KEY_BYTES: Final = 28
 _NAMESPACE: Final = uuid.UUID("6c1d5c0e-8b0f-5d0a-9a53-2f6f0f1c7e11")
-_ONE: Final = Decimal(1)
-_CENT: Final = Decimal("0.01")
-_HUNDREDTH_CENT: Final = Decimal("0.0001")
 
 
 @lru_cache(maxsize=1024)
@@ -53,11 +50,6 @@ def trace_of(decision_hash: str) -> str:
 def record_id(key: str) -> uuid.UUID:
     """The id under which the record of a key is stored; equal keys have equal ids."""
     return uuid.uuid5(_NAMESPACE, key)
-
-
-def to_price_increment(price: Decimal) -> Decimal:
-    """Rounded half up to a cent from one dollar on, to a hundredth of a cent below."""
-    return price.quantize(_CENT if price >= _ONE else _HUNDREDTH_CENT, rounding=ROUND_HALF_UP)
 
 
 def plain(number: Decimal) -> str:

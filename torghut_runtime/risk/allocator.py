@@ -8,11 +8,14 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from typing import Final
 
 import numpy as np
 
 from torghut_runtime.risk.limits import Exposure, Limits, Side, smallest
 from torghut_runtime.risk.sizing import net_entries, target_quantity, to_lots, wanted_quantity
+
+_SHARE: Final = Decimal(1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +26,8 @@ class Wish:
     fixed_qty: float | None = None
     notional_cap: Decimal | None = None
     position_pct: Decimal | None = None
+    lot: Decimal = _SHARE
+    """What its quantity is a multiple of, shares."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +74,7 @@ def size_entry(wish: Wish, side: Side, price: float, exposure: Exposure, limits:
     )
     if wanted <= 0.0:
         return Sized(Decimal(0), (), (_why_nothing(budget),))
-    return _clipped(wanted, price, _rooms(wish, side, exposure, limits))
+    return _clipped(wanted, price, _rooms(wish, side, exposure, limits), wish.lot)
 
 
 def size_target(wish: Wish, price: float, equity: Decimal, limits: Limits) -> Decimal:
@@ -77,37 +82,42 @@ def size_target(wish: Wish, price: float, equity: Decimal, limits: Limits) -> De
     budget = _budget(wish, limits)
     gross_cap = limits.gross_cap(equity)
     multiple = math.inf if gross_cap is None or equity <= 0 else float(gross_cap / equity)
-    return _shares(
-        target_quantity(
-            price,
-            float(equity),
-            budget.notional_cap,
-            budget.position_pct,
-            budget.fixed_qty,
-            wish.fraction,
-            multiple,
-            False,
-        )
+    qty = target_quantity(
+        price,
+        float(equity),
+        budget.notional_cap,
+        budget.position_pct,
+        budget.fixed_qty,
+        wish.fraction,
+        multiple,
+        True,
     )
+    return _lots(abs(qty), wish.lot) * (-1 if qty < 0.0 else 1)
 
 
 def size_step(wish: Wish, qty: Decimal, side: Side, price: float, exposure: Exposure, limits: Limits) -> Sized:
     """The part of ``qty`` shares that fits into the room that is left: how a position grows towards its target."""
-    return _clipped(float(qty), price, _rooms(wish, side, exposure, limits))
+    return _clipped(float(qty), price, _rooms(wish, side, exposure, limits), wish.lot)
 
 
-def net(wanted: Sequence[Decimal]) -> list[Decimal]:
-    """Entries of several strategies in one symbol at one bar, signed, in order of priority.
+def net(wanted: Sequence[Decimal], lot: Decimal = _SHARE) -> list[Decimal]:
+    """Entries of several strategies in one symbol at one bar, signed multiples of ``lot``, in order of priority.
 
     The smaller side goes, the larger is reduced by it from the last strategy on; of equal sides nothing is left.
     """
-    table = np.array([float(qty) for qty in wanted], dtype=np.float64)
+    table = np.array([float(qty / lot) for qty in wanted], dtype=np.float64)
     net_entries(table)
-    return [_shares(qty) for qty in table.tolist()]
+    return [int(lots) * lot for lots in table.tolist()]
 
 
-def _shares(qty: float) -> Decimal:
-    return Decimal(repr(qty)) if qty != math.floor(qty) else Decimal(int(qty))
+def _lots(qty: float, lot: Decimal) -> Decimal:
+    """A quantity (not negative) floored to lots.
+
+    Whole shares as research floors them; of finer lots the next one up would cost more than what it was divided from.
+    """
+    if lot >= _SHARE:
+        return int(to_lots(qty / float(lot), False)) * lot
+    return Decimal(repr(qty)) // lot * lot
 
 
 def _why_nothing(budget: _Budget) -> str:
@@ -146,11 +156,11 @@ def _minus(cap: Decimal | None, taken: Decimal) -> Decimal | None:
     return None if cap is None else cap - taken
 
 
-def _clipped(wanted: float, price: float, rooms: dict[str, Decimal]) -> Sized:
+def _clipped(wanted: float, price: float, rooms: dict[str, Decimal], lot: Decimal) -> Sized:
     fits = {reason: float(room) / price for reason, room in rooms.items()}
     clipped = tuple(reason for reason, most in fits.items() if most < wanted)
-    qty = _shares(to_lots(min([wanted, *fits.values()]), False))
+    qty = _lots(min([wanted, *fits.values()]), lot)
     if qty > 0:
         return Sized(qty, clipped)
-    reasons = tuple(reason for reason, most in fits.items() if most < 1.0 and most < wanted)
+    reasons = tuple(reason for reason, most in fits.items() if most < lot and most < wanted)
     return Sized(Decimal(0), clipped, reasons or ("qty_below_min",))

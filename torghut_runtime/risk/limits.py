@@ -177,6 +177,8 @@ class Entry:
     strategy_position_pct: Decimal | None = None
     average_daily_volume: Decimal | None = None
     """Shares, mean of 20 sessions; None where unknown."""
+    min_qty: Decimal = Decimal(0)
+    """The fewest shares that the broker takes an order for."""
 
     @property
     def notional(self) -> Decimal:
@@ -276,7 +278,7 @@ def _size_reasons(entry: Entry, exposure: Exposure, limits: Limits) -> Iterator[
     new_symbol = not exposure.in_symbol
     volume = entry.average_daily_volume
     return _collected(
-        (entry.qty <= 0, "qty_below_min"),
+        (entry.qty <= 0 or entry.qty < entry.min_qty, "qty_below_min"),
         (
             limits.min_notional_per_trade is not None and notional < limits.min_notional_per_trade,
             "min_notional_not_met",

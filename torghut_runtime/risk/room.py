@@ -1,19 +1,30 @@
-"""How much each cap leaves: what doctor judges where no runtime tells it.
+"""How much each cap leaves: what the status shows, the metrics export, and doctor judges where no runtime tells it.
 
-A cap is known by the reason code that it refuses an entry with. Only caps that hold for every entry are here; those of
-one strategy or symbol are seen in the decisions that they refuse.
+A cap is known by the reason code that it refuses an entry with, and by the variable that it comes from: of several for
+one thing the one that binds. Room is that of a symbol in which nothing is held or ordered yet; what one strategy or
+symbol has used up of its own caps is seen in the decisions that they refuse.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from decimal import Decimal
+from typing import Final
 
-from torghut_runtime.risk.limits import Exposure, Limits, smallest
+from torghut_runtime.risk.limits import Exposure, Limits, drawdown
+
+GROSS: Final = "gross_exposure_exceeded"
+NET: Final = "net_exposure_exceeded"
+DAILY_LOSS: Final = "daily_loss_limit_reached"
+DRAWDOWN: Final = "max_drawdown_exceeded"
+OPEN_ORDERS: Final = "max_open_orders_exceeded"
+
+_Given = tuple[str, Decimal | None]
+"""A variable and its value."""
 
 
 @dataclass(frozen=True, slots=True)
 class Cap:
-    """One cap: its reason code, the variables that it comes from, its value, and what it leaves; None is unknown."""
+    """One cap: its reason code, the variable that it comes from, its value, and what it leaves; None is unknown."""
 
     code: str
     source: str
@@ -25,15 +36,23 @@ class Cap:
         """Whether no entry can pass it."""
         return self.value <= 0 if self.room is None else self.room <= 0
 
+    @property
+    def document(self) -> dict[str, object]:
+        """The cap as plain values."""
+        return {"code": self.code, "source": self.source, "value": self.value, "room": self.room}
 
-def caps(limits: Limits, exposure: Exposure | None) -> Iterator[Cap]:
-    """The caps that are set, with the room they leave; without an account only those of 0 are known to bind."""
+
+def caps(limits: Limits, account: Exposure | None) -> Iterator[Cap]:
+    """The caps that are set, with the room they leave; without an account only those of 0 are known to bind.
+
+    ``account``: as an entry in a symbol of which nothing is held or ordered finds it.
+    """
     yield from _sizes(limits)
-    yield from _counts(limits, exposure)
-    if exposure is None:
+    yield from _counts(limits, account)
+    if account is None:
         yield from _amounts_without_account(limits)
     else:
-        yield from _amounts(limits, exposure)
+        yield from _amounts(limits, account)
 
 
 def _sizes(limits: Limits) -> Iterator[Cap]:
@@ -49,66 +68,82 @@ def _sizes(limits: Limits) -> Iterator[Cap]:
             yield Cap(code, source, value, None)
 
 
-def _counts(limits: Limits, exposure: Exposure | None) -> Iterator[Cap]:
-    minute = "TRADING_MAX_ORDERS_PER_MINUTE"
+def _counts(limits: Limits, account: Exposure | None) -> Iterator[Cap]:
+    taken = (None, None, None) if account is None else (
+        account.symbols, account.orders_last_minute, account.open_orders
+    )  # fmt: skip
+    positions, sent, opened = taken
     given = (
-        ("max_positions_exceeded", "TRADING_PORTFOLIO_MAX_POSITIONS", limits.max_positions, "symbols"),
-        ("order_rate_exceeded", minute, limits.orders_per_minute, "orders_last_minute"),
+        ("max_positions_exceeded", "TRADING_PORTFOLIO_MAX_POSITIONS", limits.max_positions, positions),
+        ("order_rate_exceeded", "TRADING_MAX_ORDERS_PER_MINUTE", limits.orders_per_minute, sent),
         (
             "order_rate_exceeded",
             "TRADING_MAX_ORDERS_PER_SYMBOL_PER_MINUTE",
             limits.orders_per_symbol_per_minute,
-            "orders_in_symbol_last_minute",
+            None,
         ),
-        ("max_open_orders_exceeded", "TRADING_MAX_OPEN_ORDERS", limits.max_open_orders, "open_orders"),
-        (
-            "max_open_orders_exceeded",
-            "TRADING_MAX_OPEN_ORDERS_PER_SYMBOL",
-            limits.max_open_orders_per_symbol,
-            "open_orders_in_symbol",
-        ),
+        (OPEN_ORDERS, "TRADING_MAX_OPEN_ORDERS", limits.max_open_orders, opened),
+        (OPEN_ORDERS, "TRADING_MAX_OPEN_ORDERS_PER_SYMBOL", limits.max_open_orders_per_symbol, None),
     )
-    for code, source, value, taken in given:
+    for code, source, value, used in given:
         if value is not None:
-            room = None if exposure is None else Decimal(value - int(getattr(exposure, taken)))
-            yield Cap(code, source, Decimal(value), room)
+            yield Cap(code, source, Decimal(value), None if used is None else Decimal(value - used))
 
 
 def _amounts_without_account(limits: Limits) -> Iterator[Cap]:
     given = (
-        ("gross_exposure_exceeded", "TRADING_PORTFOLIO_MAX_GROSS_EXPOSURE", limits.max_gross),
-        ("gross_exposure_exceeded", "TRADING_PORTFOLIO_MAX_GROSS_EXPOSURE_PCT_EQUITY", limits.max_gross_pct),
-        ("net_exposure_exceeded", "TRADING_PORTFOLIO_MAX_NET_EXPOSURE", limits.max_net),
-        ("net_exposure_exceeded", "TRADING_PORTFOLIO_MAX_NET_EXPOSURE_PCT_EQUITY", limits.max_net_pct),
-        ("daily_loss_limit_reached", "TRADING_MAX_DAILY_LOSS", limits.max_daily_loss),
-        ("daily_loss_limit_reached", "TRADING_MAX_DAILY_LOSS_PCT_EQUITY", limits.max_daily_loss_pct),
-        ("max_drawdown_exceeded", "TRADING_ROLLBACK_MAX_DRAWDOWN_LIMIT", limits.max_drawdown),
+        (GROSS, "TRADING_PORTFOLIO_MAX_GROSS_EXPOSURE", limits.max_gross),
+        (GROSS, "TRADING_PORTFOLIO_MAX_GROSS_EXPOSURE_PCT_EQUITY", limits.max_gross_pct),
+        (NET, "TRADING_PORTFOLIO_MAX_NET_EXPOSURE", limits.max_net),
+        (NET, "TRADING_PORTFOLIO_MAX_NET_EXPOSURE_PCT_EQUITY", limits.max_net_pct),
+        (DAILY_LOSS, "TRADING_MAX_DAILY_LOSS", limits.max_daily_loss),
+        (DAILY_LOSS, "TRADING_MAX_DAILY_LOSS_PCT_EQUITY", limits.max_daily_loss_pct),
+        (DRAWDOWN, "TRADING_ROLLBACK_MAX_DRAWDOWN_LIMIT", limits.max_drawdown),
     )
     for code, source, value in given:
         if value is not None:
             yield Cap(code, source, value, None)
 
 
-def _amounts(limits: Limits, exposure: Exposure) -> Iterator[Cap]:
-    equity, opening = exposure.equity, exposure.opening_equity
-    yield Cap("insufficient_buying_power", "account", exposure.buying_power, exposure.buying_power)
-    gross, net = limits.gross_cap(equity), limits.net_cap(equity)
-    if gross is not None:
-        yield Cap("gross_exposure_exceeded", "TRADING_PORTFOLIO_MAX_GROSS_EXPOSURE*", gross, gross - exposure.gross)
-    if net is not None:
-        yield Cap("net_exposure_exceeded", "TRADING_PORTFOLIO_MAX_NET_EXPOSURE*", net, net - abs(exposure.net))
-    loss = smallest(limits.max_daily_loss, limits.max_daily_loss_pct * opening)
-    assert loss is not None
-    yield Cap("daily_loss_limit_reached", "TRADING_MAX_DAILY_LOSS*", loss, loss - (opening - equity))
-    mark = exposure.high_water_mark
-    fallen = (mark - equity) / mark if mark > 0 else Decimal(0)
-    drawdown = limits.max_drawdown
-    room = drawdown - max(fallen, Decimal(0))
-    yield Cap("max_drawdown_exceeded", "TRADING_ROLLBACK_MAX_DRAWDOWN_LIMIT", drawdown, room)
+def _amounts(limits: Limits, account: Exposure) -> Iterator[Cap]:
+    equity, opening = account.equity, account.opening_equity
+    yield Cap("insufficient_buying_power", "account", account.buying_power, account.buying_power)
+    given = (
+        (
+            GROSS,
+            ("TRADING_PORTFOLIO_MAX_GROSS_EXPOSURE", limits.max_gross),
+            ("TRADING_PORTFOLIO_MAX_GROSS_EXPOSURE_PCT_EQUITY", _share(limits.max_gross_pct, equity)),
+            account.gross,
+        ),
+        (
+            NET,
+            ("TRADING_PORTFOLIO_MAX_NET_EXPOSURE", limits.max_net),
+            ("TRADING_PORTFOLIO_MAX_NET_EXPOSURE_PCT_EQUITY", _share(limits.max_net_pct, equity)),
+            abs(account.net),
+        ),
+        (
+            DAILY_LOSS,
+            ("TRADING_MAX_DAILY_LOSS", limits.max_daily_loss),
+            ("TRADING_MAX_DAILY_LOSS_PCT_EQUITY", _share(limits.max_daily_loss_pct, opening)),
+            opening - equity,
+        ),
+        (
+            DRAWDOWN,
+            ("TRADING_ROLLBACK_MAX_DRAWDOWN_LIMIT", limits.max_drawdown),
+            ("", None),
+            drawdown(equity, account.high_water_mark),
+        ),
+    )
+    for code, first, second, used in given:
+        for source, value in _tightest(first, second):
+            yield Cap(code, source, value, value - used)
 
 
-def document(limits: Limits, exposure: Exposure | None) -> list[dict[str, object]]:
-    """The caps as plain values."""
-    return [
-        {"code": cap.code, "source": cap.source, "value": cap.value, "room": cap.room} for cap in caps(limits, exposure)
-    ]
+def _share(fraction: Decimal | None, whole: Decimal) -> Decimal | None:
+    return None if fraction is None else fraction * whole
+
+
+def _tightest(*given: _Given) -> list[tuple[str, Decimal]]:
+    """The variable whose value is smallest; none where none is set."""
+    known = [(source, value) for source, value in given if value is not None]
+    return sorted(known, key=lambda each: each[1])[:1]

@@ -57,14 +57,6 @@ _NAMED: Final = frozenset({ORDER_UNKNOWN, POSITION_MISMATCH, "component_failed"}
 """Reasons whose text after the colon says which one it is; elsewhere it is what was measured when it began."""
 
 
-class UnacknowledgedError(Exception):
-    """A resume that does not name every latched reason; ``missing`` are those it left out."""
-
-    def __init__(self, missing: Sequence[str]) -> None:
-        self.missing = tuple(missing)
-        super().__init__(f"latched and not acknowledged: {', '.join(missing)}")
-
-
 @dataclass(frozen=True, slots=True)
 class Latch:
     """One reason that holds the state down, since ``at``; ``code`` is the whole text (``signal_lag_exceeded:7``)."""
@@ -160,21 +152,6 @@ class TradingState:
     def without(self, codes: Collection[str]) -> "TradingState":
         """The same without these reasons; who may take one away is the caller's to know."""
         return replace(self, latches=tuple(latch for latch in self.latches if latch.code not in codes))
-
-    def resumed(self, acknowledged: Collection[str]) -> "TradingState":
-        """ACTIVE again, by an operator who has seen every reason.
-
-        Raises:
-            UnacknowledgedError: a latched reason is not named.
-        """
-        missing = [code for code in self.codes if code not in acknowledged]
-        if missing:
-            raise UnacknowledgedError(missing)
-        return TradingState()
-
-    def stored(self) -> list[dict[str, str]]:
-        """The reasons as they are stored: code, how it clears, since when."""
-        return stored_reasons(self.latches)
 
 
 def stored_reasons(latches: Iterable[Latch]) -> list[dict[str, str]]:

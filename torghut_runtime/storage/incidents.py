@@ -4,8 +4,6 @@ Those of the runtime name their account in ``detail`` and are closed by the runt
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import datetime
 from typing import Any, Final
 
 import sqlalchemy as sa
@@ -15,40 +13,12 @@ from torghut_runtime.storage.guard_tables import incidents
 ACCOUNT: Final = "account_label"
 
 
-@dataclass(frozen=True)
-class Incident:
-    """An open incident."""
-
-    id: int
-    opened_at: datetime
-    opened_by: str
-    reason: str
-
-
 def open_incident(
     connection: sa.Connection, *, reason: str, actor: str, detail: Mapping[str, Any] | None = None
 ) -> int:
     """Open an incident, in the caller's transaction where there is one; returns its id."""
     statement = sa.insert(incidents).values(reason=reason, opened_by=actor, detail=dict(detail or {}))
     return connection.execute(statement.returning(incidents.c.id)).scalar_one()
-
-
-def close_incident(connection: sa.Connection, incident_id: int, *, actor: str) -> bool:
-    """Close an incident; whether it was open."""
-    statement = (
-        sa.update(incidents)
-        .where(incidents.c.id == incident_id, incidents.c.closed_at.is_(None))
-        .values(closed_at=sa.func.clock_timestamp(), closed_by=actor)
-    )
-    return connection.execute(statement).rowcount == 1
-
-
-def open_incidents(connection: sa.Connection) -> list[Incident]:
-    """All open incidents, oldest first."""
-    table = incidents
-    columns = (table.c.id, table.c.opened_at, table.c.opened_by, table.c.reason)
-    rows = connection.execute(sa.select(*columns).where(table.c.closed_at.is_(None)).order_by(table.c.id))
-    return [Incident(row.id, row.opened_at, row.opened_by, row.reason) for row in rows]
 
 
 # Of one account ------------------------------------------------------------------------------------------------------

@@ -8,19 +8,17 @@ change it is the engine's business.
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
-from torghut_runtime.risk.trading_state import OPERATORS_OWN, TradingState, from_stored, stored_reasons
+from torghut_runtime.risk.trading_state import OPERATORS_OWN, State, TradingState, from_stored, stored_reasons
 from torghut_runtime.storage.database import transaction
 from torghut_runtime.storage.freezes import TRADING_HALTED, open_freeze
 from torghut_runtime.storage.guard_tables import trading_state
 from torghut_runtime.storage.incidents import ACCOUNT, close_incidents, extend_incidents, open_incident
 from torghut_runtime.storage.ledger import append, lock_head
-
-State = Literal["ACTIVE", "REDUCING", "HALTED"]
 
 
 @dataclass(frozen=True)
@@ -101,27 +99,6 @@ def change_trading_state(
             is_trouble=any(latch.name not in OPERATORS_OWN for latch in new),
         )
         return Saved(read_trading_state(connection, account_label), seq)
-
-
-def save_trading_state(
-    connection: sa.Connection,
-    account_label: str,
-    state: State,
-    *,
-    reasons: Sequence[Mapping[str, Any]],
-    actor: str,
-    fencing_token: int,
-) -> bool:
-    """Store state and latched reasons (code, clears, at) of an account; whether anything was different before.
-
-    A change is a ledger record. Entering HALTED opens a freeze and an incident in the same transaction.
-    """
-    with transaction(connection):
-        row = _locked(connection, account_label)
-        if row is not None and (row.state, list(row.reasons)) == (state, list(reasons)):
-            return False
-        _save(connection, account_label, row, state, reasons, actor=actor, fencing_token=fencing_token, detail={})
-    return True
 
 
 def _locked(connection: sa.Connection, account_label: str) -> StoredTradingState | None:

@@ -1,7 +1,9 @@
 """What a running engine tells of itself: metrics of its state, and what doctor makes of its status."""
 
+from decimal import Decimal
 from typing import Any
 
+import pytest
 from alpaca_streams import until
 from live_engine import Desk, desk, desks, entry
 
@@ -65,3 +67,19 @@ def test_doctor_names_what_keeps_a_running_engine_from_entering(desk: Desk) -> N
     desk.write(entry(enter_at=50))
     engine = desk.ready(desk.engine(ENABLED="false", MAX_NOTIONAL_PER_TRADE="0"))
     assert blockers(engine) == [("enabled", "trading_disabled"), ("limits", "max_notional_exceeded")]
+
+
+@pytest.mark.parametrize(
+    ("environment", "loss", "gross"),
+    [({}, 3_000, None), ({"MAX_DAILY_LOSS": "500", "PORTFOLIO_MAX_GROSS_EXPOSURE_PCT_EQUITY": "0.5"}, 500, 50_000)],
+)
+def test_the_limits_in_effect_are_exported_and_shown(
+    desk: Desk, environment: dict[str, str], loss: int, gross: int | None
+) -> None:
+    engine = desk.ready(desk.engine(None, ROLLBACK_MAX_DRAWDOWN_LIMIT="0.05", **environment))
+    until(lambda: shown(engine)["daily_loss_limit"] == loss)
+    told = shown(engine)
+    assert (told["drawdown_limit"], told["open_orders_limit"]) == (0.05, 50)
+    assert told.get("exposure_limit", {}) == ({} if gross is None else {"gross": gross})
+    rooms = {cap["code"]: cap for cap in engine.status()["limits"]}
+    assert Decimal(rooms["daily_loss_limit_reached"]["room"]) == loss

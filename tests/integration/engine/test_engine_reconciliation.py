@@ -217,7 +217,7 @@ def test_a_foreign_order_counts_as_exposure(desk: Desk) -> None:
     order = {"symbol": "AAPL", "qty": "5", "side": "buy", "type": "limit", "limit_price": "10", "time_in_force": "day"}
     control(desk.simulator, foreign_order=[order])
     minute(desk, engine, 1)
-    until(lambda: engine.status()["limits"]["TRADING_MAX_OPEN_ORDERS"]["room"] == 49)
+    until(lambda: {cap["source"]: cap["room"] for cap in engine.status()["limits"]}["TRADING_MAX_OPEN_ORDERS"] == "49")
     assert held(engine) == {}
     assert [tuple(row) for row in desk.rows("SELECT symbol, status FROM executions")] == [("AAPL", "new")]
 

@@ -274,6 +274,27 @@ def test_a_halted_symbol_orders_nothing_and_the_others_go_on(desks: Start) -> No
     assert [(symbol, "symbol_halted" in each) for symbol, each in reasons(desk)] == [("AAPL", True)]
 
 
+def test_orders_are_in_the_steps_that_the_broker_names_for_their_asset(desks: Start) -> None:
+    desk = desks(minute_tape(dict.fromkeys(("AAPL", "MSFT"), [100.03] * 30)))
+    steps = {"price_increment": "0.05", "min_trade_increment": "0.001", "min_order_size": "0.01"}
+    control(desk.simulator, assets={"AAPL": steps})
+    desk.write(entry(universe_symbols=["AAPL", "MSFT"], enter_at=1, exit_at=3, qty=2.3456))
+    engine = desk.ready(desk.engine(None, EXECUTION_PREFER_LIMIT="true"))
+    desk.step(engine, 5, symbols=2)
+    sent = {(each["symbol"], each["side"]): each for each in desk.orders()}
+    assert {key: each["qty"] for key, each in sent.items()} == {
+        ("AAPL", "buy"): "2.345",
+        ("AAPL", "sell"): "2.345",
+        ("MSFT", "buy"): "2",
+        ("MSFT", "sell"): "2",
+    }
+    limits = {key: Decimal(each["limit_price"]) for key, each in sent.items() if key[1] == "buy"}
+    assert limits["AAPL", "buy"] % Decimal("0.05") == 0
+    assert limits["MSFT", "buy"] % Decimal("0.05") != 0
+    assert {each["status"] for each in desk.orders()} == {"filled"}
+    assert held(engine) == desk.held() == {}
+
+
 def test_a_clock_an_hour_apart_from_the_brokers_blocks_entries_and_lets_exits_go(
     desks: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -10,7 +10,9 @@ from engine_world import FRIDAY, MONDAY, daily_tape, minute_tape, replay, timed
 from torghut_runtime.broker.protocol import RateLimitedError, UncertainError
 from torghut_runtime.clock import nanoseconds_of
 from torghut_runtime.engine.dispatcher import collar_price
+from torghut_runtime.engine.market_view import PriceSnapshot
 from torghut_runtime.engine.replay import Replay, market_bar
+from torghut_runtime.orders.increments import Increments
 from torghut_runtime.orders.journal import StoredIntent
 from torghut_runtime.orders.reconcile import resolve_left
 
@@ -194,14 +196,18 @@ def test_an_order_whose_replacement_was_not_received_is_cancelled_after_the_same
 
 
 @pytest.mark.parametrize(
-    ("reference", "side", "price"),
+    ("reference", "side", "step", "price"),
     [
-        ("100", "buy", "102"),
-        ("100", "sell", "98"),
-        ("33.33", "buy", "33.99"),
-        ("33.33", "sell", "32.67"),
-        ("0.5", "buy", "0.51"),
+        ("100", "buy", None, "102"),
+        ("100", "sell", None, "98"),
+        ("33.33", "buy", None, "33.99"),
+        ("33.33", "sell", None, "32.67"),
+        ("0.5", "buy", None, "0.51"),
+        ("33.33", "buy", "0.25", "33.75"),
+        ("33.33", "sell", "0.25", "32.75"),
     ],
 )
-def test_an_opening_limit_stays_within_the_collar(reference: str, side: Any, price: str) -> None:
-    assert collar_price(Decimal(reference), side, Decimal(200)) == Decimal(price)
+def test_an_opening_limit_stays_within_the_collar(reference: str, side: Any, step: str | None, price: str) -> None:
+    steps = Increments(price=None if step is None else Decimal(step))
+    known = PriceSnapshot(Decimal(reference), datetime.now(UTC), "bar", increments=steps)
+    assert collar_price(known, side, Decimal(200)) == Decimal(price)

@@ -8,11 +8,12 @@ import pytest
 import sqlalchemy as sa
 from feed_database import ingest, intend
 from order_messages import envelope, payload, rfc3339
+from stored_trading import close_incident
 
 from torghut_runtime.api.trading_rows import TradingRows
 from torghut_runtime.orders.reconcile import MISSING, POSITION, Discrepancy
 from torghut_runtime.storage.discrepancies import write_findings
-from torghut_runtime.storage.incidents import close_incident, open_incident
+from torghut_runtime.storage.incidents import open_incident
 from torghut_runtime.storage.runtime_tables import frozen_symbols
 
 HOUR_NS = 3_600 * 10**9
@@ -80,7 +81,7 @@ def test_what_is_open_is_counted_for_its_account_only(connection: sa.Connection)
     write_findings(connection, "paper", (MISSING, POSITION), found[:2])
     closed = open_incident(connection, reason="over", actor="test")
     open_incident(connection, reason="loss", actor="test")
-    close_incident(connection, closed, actor="test")
+    close_incident(connection, closed)
     connection.execute(
         sa.insert(frozen_symbols).values(account_label="paper", symbol="AAPL", reason="r", ours={}, broker={})
     )

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 from guard_world import CANDIDATE, NAME, POLICY, POLICY_FILE, RUN, World
+from stored_trading import HALT, latch_exactly
 
 from torghut_assets.artifacts import ArtifactStore, export_bundle
 from torghut_assets.cli import cli
 from torghut_runtime.command_line import run
-from torghut_runtime.storage.trading_state import save_trading_state
 
 STATE: Mapping[str, Any] = {
     "candidateId": CANDIDATE,
@@ -340,7 +340,7 @@ def test_paused_and_frozen_are_exit_4_and_a_person_resumes(recorded: World, guar
     assert guard(*resume)[1]["promotionFrozen"] is False
     assert guard(*resume)[1]["reason"] == "not_frozen"
     with recorded.engine.begin() as connection:
-        save_trading_state(connection, "paper", "HALTED", reasons=[], actor="runtime", fencing_token=1)
+        latch_exactly(connection, {HALT})
     code, answer = guard(*resume)
     assert (code, answer["reason"]) == (3, "trading_halted")
     assert guard(*words)[1]["reason"] == "promotion_frozen:trading_halted"

@@ -6,14 +6,14 @@ from datetime import UTC, datetime, timedelta
 import pytest
 import sqlalchemy as sa
 from guard_world import CANDIDATE, NAME, POLICY, RUN, WAY, World, evaluation_bytes
+from stored_trading import HALT, latch_exactly, open_incidents
 
 from torghut_assets.guard.errors import GuardInputError
 from torghut_assets.guard.holds import freeze_promotion, lift_promotion_freezes, pause
 from torghut_assets.guard.records import Claims
 from torghut_runtime.storage.controls import record_control
 from torghut_runtime.storage.guard_tables import guard_stage_results, trading_state
-from torghut_runtime.storage.incidents import open_incident, open_incidents
-from torghut_runtime.storage.trading_state import save_trading_state
+from torghut_runtime.storage.incidents import open_incident
 
 
 def test_a_run_walks_the_whole_way_and_every_move_is_one_ledger_row(world: World) -> None:
@@ -179,7 +179,7 @@ def test_containment_is_open_from_every_stage_when_everything_else_is_closed(wor
     pause(world.engine, CANDIDATE, reason="look", actor="ada")
     freeze_promotion(world.engine, reason="stop", actor="ada")
     with world.engine.begin() as connection:
-        save_trading_state(connection, "paper", "HALTED", reasons=[], actor="runtime", fencing_token=1)
+        latch_exactly(connection, {HALT})
     for path in world.artifacts.root.rglob("*"):
         if path.is_file():
             path.unlink()
@@ -203,12 +203,12 @@ def test_halted_trading_freezes_promotion_until_an_approved_resume(world: World)
     world.walk("gate-evaluation")
     world.result()
     with world.engine.begin() as connection:
-        assert save_trading_state(connection, "paper", "HALTED", reasons=[], actor="runtime", fencing_token=1)
+        assert latch_exactly(connection, {HALT})
     assert world.check("promotion-prerequisites").reason == "promotion_frozen:trading_halted"
     refused = lift_promotion_freezes(world.engine, reason="go on", approver="grace", actor="ada")
     assert (refused.allowed, refused.reason) == (False, "trading_halted")
     with world.engine.begin() as connection:
-        save_trading_state(connection, "paper", "ACTIVE", reasons=[], actor="runtime", fencing_token=2)
+        latch_exactly(connection, (), token=2)
         assert open_incidents(connection) == []
     assert world.check("promotion-prerequisites").reason == "promotion_frozen:trading_halted"
     assert lift_promotion_freezes(world.engine, reason="go on", approver="grace", actor="ada").reason == "lifted"

@@ -36,7 +36,8 @@ def test_the_page_is_complete_without_javascript(database_dsn: str, connection: 
         text = client.get("/console").text.replace("\u200b", "")
     for shown in (
         "REDUCING", "signal_lag_exceeded:7", "clears by itself", "AAPL", "MSFT", "price_stale", "trace-2", "filled",
-        "max_gross_exposure", "1,500", "momentum", "heartbeat 0.1 s ago", "market_data", "100,000.50", "-120.75",
+        "TRADING_PORTFOLIO_MAX_GROSS_EXPOSURE", "1,500", "momentum", "heartbeat 0.1 s ago", "market_data",
+        "100,000.50", "-120.75",
     ):  # fmt: skip
         assert shown in text, shown
 
@@ -84,7 +85,7 @@ def test_every_value_is_escaped(database_dsn: str, connection: sa.Connection) ->
                 "actor": EVIL,
                 "since": EVIL,
             }
-            found["limits"] = {EVIL: {"value": EVIL, "room": EVIL, "source": EVIL}}
+            found["limits"] = [{"code": EVIL, "value": EVIL, "room": EVIL, "source": EVIL}]
             found["catalog"] = {"strategies": [{"strategy_id": EVIL, "error": EVIL}], "error": EVIL, "digest": EVIL}
             found["queues"] = {EVIL: EVIL}
             found["last_error"] = {"message": EVIL, "at": EVIL}

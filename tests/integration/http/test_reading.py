@@ -13,7 +13,8 @@ import sqlalchemy as sa
 from http_world import DOWN, OPERATOR, VIEWER, KeptEngine, app_of, bearer, order_world, serving
 
 from torghut_runtime.api.deadlines import Deadlines
-from torghut_runtime.api.documents import DecisionRow, ExecutionRow, OrderRow, TcaRow
+from torghut_runtime.api.documents.costs import TcaRow
+from torghut_runtime.api.documents.orders import DecisionRow, ExecutionRow, OrderRow
 from torghut_runtime.storage.database import connect, create_engine
 from torghut_runtime.storage.runtime_tables import llm_decision_reviews
 

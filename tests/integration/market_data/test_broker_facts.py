@@ -1,6 +1,7 @@
 """Clock, assets and corporate actions over HTTP with alpaca-py's clients, against the simulator."""
 
 from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
 
 import pytest
 from alpaca_streams import until
@@ -15,11 +16,12 @@ from torghut_runtime.broker.simulator.tape import synthetic_tape
 from torghut_runtime.clock import SimulatedClock, nanoseconds_of
 from torghut_runtime.market.hours import SessionHours
 from torghut_runtime.market_data.announcements import AnnouncementWatch
-from torghut_runtime.market_data.broker_facts import UNKNOWN_ASSET, AssetBook, CalendarGuard, calendar_fault
+from torghut_runtime.market_data.broker_facts import UNKNOWN_ASSET, AssetBook, CalendarGuard, calendar_fault, facts_of
 from torghut_runtime.market_data.continuity import SignalContinuity
 from torghut_runtime.market_data.signal_watch import SignalWatch
 from torghut_runtime.market_data.universe import Universe
 from torghut_runtime.market_data.warm_up import average_volumes
+from torghut_runtime.orders.increments import US_SHARES, Increments
 
 
 def reader(simulator: RunningSimulator) -> AlpacaReader:
@@ -80,6 +82,24 @@ def test_what_the_broker_allows_with_an_asset(simulator: RunningSimulator) -> No
     assert book.of("NONE") == UNKNOWN_ASSET
     book.refresh([f"S{number}" for number in range(30)] + ["MSFT"])
     assert book.of("MSFT").tradable
+
+
+def test_the_steps_that_the_broker_names_are_the_assets_own(simulator: RunningSimulator) -> None:
+    steps = {"price_increment": "0.05", "min_trade_increment": "0.001", "min_order_size": "0.01"}
+    control(simulator, assets={"AAPL": steps})
+    book = AssetBook(reader(simulator))
+    book.refresh(["AAPL", "MSFT"])
+    assert book.of("AAPL").increments == Increments(Decimal("0.05"), Decimal("0.001"), Decimal("0.01"))
+    assert book.of("MSFT").increments == US_SHARES
+    control(simulator, assets={"AAPL": {"fractionable": False}})
+    book.refresh(["AAPL", "MSFT"])
+    assert book.of("AAPL").increments == Increments(qty=Decimal(1))
+
+
+@pytest.mark.parametrize("step", [None, "", "0", "-0.01", "NaN", "Infinity", "many", True, "1e-10"])
+def test_a_step_that_cannot_be_one_is_none(step: object) -> None:
+    document = {"status": "active", "tradable": True, "fractionable": True, "price_increment": step}
+    assert facts_of({**document, "min_trade_increment": step, "min_order_size": step}).increments == US_SHARES
 
 
 def test_history_is_fetched_anew_in_the_new_units_when_a_session_begins_with_a_split(

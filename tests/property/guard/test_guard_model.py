@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 from postgres import new_database
+from stored_trading import HALT, latch_exactly
 
 from torghut_assets.artifacts import ArtifactStore
 from torghut_assets.guard.holds import freeze_promotion, lift_promotion_freezes, pause, resume
@@ -19,7 +20,6 @@ from torghut_assets.guard.transitions import CandidateState
 from torghut_runtime.storage.guard_tables import guard_candidates
 from torghut_runtime.storage.ledger import LedgerRow, verify
 from torghut_runtime.storage.ledger import history as ledger_history
-from torghut_runtime.storage.trading_state import save_trading_state
 
 NAMES = ("momentum", "reversion")
 CANDIDATES = ("cand-000000000001", "cand-000000000002")
@@ -152,10 +152,10 @@ class Guarding(RuleBasedStateMachine):
     def lift(self) -> None:
         lift_promotion_freezes(self.world.engine, reason="go on", approver="grace", actor="ada")
 
-    @rule(state=st.sampled_from(("ACTIVE", "HALTED")))
-    def trade(self, state: Any) -> None:
+    @rule(halted=st.booleans())
+    def trade(self, halted: bool) -> None:
         with self.world.engine.begin() as connection:
-            save_trading_state(connection, "paper", state, reasons=[], actor="runtime", fencing_token=1)
+            latch_exactly(connection, {HALT} if halted else ())
 
     @precondition(lambda self: any(self.state(name) for name in NAMES))
     @rule(name=NAME)

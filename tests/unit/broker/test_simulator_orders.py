@@ -7,6 +7,7 @@ import pytest
 from simulated_days import MINUTE, OPEN, Watched, flat, minute_bars, tape_of
 
 from torghut_runtime.broker.simulator.refusals import Refusal
+from torghut_runtime.errors import InputError
 
 HOUR = 60 * MINUTE
 
@@ -164,6 +165,49 @@ def test_prices_at_the_increment_are_taken(price: str) -> None:
     day = Watched(flat(50, 2))
     day.broker.step()
     assert day.order(type="limit", limit_price=price)["limit_price"] == price
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"type": "limit", "limit_price": "11.05"}, None),
+        ({"type": "limit", "limit_price": "11.0"}, None),
+        ({"type": "limit", "limit_price": "0.05"}, None),
+        ({"type": "limit", "limit_price": "11.06"}, "invalid limit_price 11.06"),
+        ({"type": "stop", "stop_price": "60.01"}, "invalid stop_price 60.01"),
+        ({"qty": "0.25"}, None),
+        ({"qty": "0.125"}, "minimal qty of order 0.25"),
+        ({"qty": "0.3"}, "invalid qty 0.3"),
+    ],
+)
+def test_an_order_off_the_steps_that_an_asset_names_is_refused(fields: dict[str, Any], message: str | None) -> None:
+    day = Watched(flat(50, 2))
+    day.broker.step()
+    steps = {"price_increment": "0.05", "min_order_size": "0.25", "min_trade_increment": "0.125"}
+    day.broker.control({"assets": {"AAPL": steps}})
+    if message is None:
+        assert day.order(**fields)["status"] == "pending_new"
+        return
+    found = refusal(day.order, **fields)
+    assert (found.status, found.code, len(day.broker.desk.book)) == (422, 42210000, 0)
+    assert message in found.message
+
+
+def test_a_new_price_is_held_to_the_steps_too_and_a_finer_step_replaces_the_cents() -> None:
+    day = Watched(flat(50, 2))
+    day.broker.step()
+    day.broker.control({"assets": {"AAPL": {"price_increment": "0.0025"}}})
+    order = day.order(type="limit", limit_price="11.0025")
+    found = refusal(day.broker.desk.replace, order["id"], {"limit_price": "11.0026"})
+    assert (found.status, "multiple of 0.0025" in found.message) == (422, True)
+
+
+@pytest.mark.parametrize("step", ["0", "-0.01", "1e-10", "NaN"])
+def test_a_step_that_is_none_changes_nothing(step: str) -> None:
+    day = Watched(flat(50, 1))
+    with pytest.raises(InputError):
+        day.broker.control({"assets": {"AAPL": {"price_increment": step}}})
+    assert day.broker.controls.document()["controls"] == {}
 
 
 def test_a_client_order_id_is_taken_once() -> None:

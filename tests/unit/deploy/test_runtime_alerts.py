@@ -11,7 +11,6 @@ from prometheus_client.registry import Collector
 from torghut_runtime.api.trading_rows import TradingRows
 from torghut_runtime.engine import metric_labels
 from torghut_runtime.engine.metrics import TradingMetrics
-from torghut_runtime.trading_settings import RiskSettings, StopSettings
 
 ROOT = Path(__file__).parents[3]
 RULES = ROOT / "deploy" / "prometheus" / "runtime.rules.yaml"
@@ -58,12 +57,10 @@ def test_label_values_in_rules_are_of_the_closed_sets() -> None:
     assert {value for text in matched for value in text.split("|")} <= known
 
 
-def test_the_warnings_before_a_limit_are_of_the_defaults() -> None:
+def test_the_warnings_before_a_limit_read_it_from_the_runtime() -> None:
     expressions = {rule["alert"]: rule["expr"] for rule in rules()}
-    loss = RiskSettings.model_fields["max_daily_loss_pct"].default
-    drawdown = StopSettings.model_fields["max_drawdown"].default
-    assert f"0.8 * {loss}" in expressions["TorghutDailyLossNearLimit"]
-    assert f"0.8 * {drawdown}" in expressions["TorghutDrawdownNearLimit"]
+    assert "/ torghut_trading_daily_loss_limit) >= 0.8" in expressions["TorghutDailyLossNearLimit"]
+    assert "/ torghut_trading_drawdown_limit) >= 0.8" in expressions["TorghutDrawdownNearLimit"]
 
 
 def test_every_alert_is_tried_silent_and_firing() -> None:

@@ -28,6 +28,7 @@ GAUGES = {
     "universe_status": ("status",), "universe_symbols": (), "symbol_staleness_seconds": ("symbol",),
     "strategy_latency_ms": ("strategy_id",), "state": ("state",), "kill_switch": ("source",), "leader": (),
     "reconciled": (), "exposure": ("kind",), "equity": (), "day_pnl": (), "drawdown": (), "live_gate_missing": (),
+    "daily_loss_limit": (), "drawdown_limit": (), "exposure_limit": ("kind",), "open_orders_limit": (),
     "queue_depth": ("queue",), "order_events_age_seconds": (), "llm_circuit_state": (),
 }  # fmt: skip
 FROM_TABLES = {
@@ -55,6 +56,9 @@ def everything_happened() -> TradingMetrics:
     metrics.feature_quality({"rsi14": 0.5}, 10, 0.25)
     metrics.symbol_staleness({"AAPL": 3})
     metrics.account(Decimal(100), Decimal(-1), Decimal("0.01"), Decimal(50), Decimal(-20))
+    metrics.limits(
+        daily_loss=Decimal(3), drawdown=Decimal("0.08"), gross=Decimal(200), net=None, open_orders=Decimal(50)
+    )
     metrics.queue_depth("bars", 3)
     metrics.queue_dropped("adviser")
     metrics.restarted("market_data")
@@ -190,6 +194,9 @@ def test_the_json_copy_names_families_as_prometheus_does_and_has_no_number_that_
     assert copy["signal_lag_seconds"] is None
     assert copy["drawdown"] == 0.01
     assert copy["strategy_latency_ms"] == {"s1": 2}
+    assert copy["daily_loss_limit"] == 3
+    assert copy["exposure_limit"] == {"gross": 200}
+    assert as_json(TradingMetrics().registry)["daily_loss_limit"] is None
 
 
 def test_two_instances_share_nothing() -> None:

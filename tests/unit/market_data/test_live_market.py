@@ -11,6 +11,7 @@ from market_world import BELL, MINUTE, MarketWorld, minute_bar
 
 from torghut_runtime.market.aggregation import BACKFILL
 from torghut_runtime.market_data.wire import Quote, Trade
+from torghut_runtime.orders.portfolio import BookedFill
 
 
 def snapshot(world: MarketWorld) -> dict[str, Any]:
@@ -165,3 +166,43 @@ def test_an_empty_universe_lets_positions_leave(tmp_path: Path) -> None:
     world.decide(minute_bar(2), minute_bar(2, "MSFT"))
     assert world.refusals[:2] == [[], ["symbol_not_allowed"]]
     assert [(intent.terms.symbol, intent.is_exit) for intent in world.intents] == [("AAPL", False), ("AAPL", True)]
+
+
+STEPS = {"price_increment": "0.05", "min_trade_increment": "0.001", "min_order_size": "0.01"}
+
+
+def stepped(*strategies: Any, **steps: str) -> MarketWorld:
+    """A market whose broker names steps for AAPL and refuses orders that are not in them."""
+    world = MarketWorld(*strategies)
+    world.broker.control({"assets": {"AAPL": {**STEPS, **steps}}})
+    world.assets.refresh(["AAPL", "MSFT"])
+    return world
+
+
+def test_orders_on_both_sides_go_out_in_the_steps_that_the_broker_names() -> None:
+    world = stepped(timed(qty=None, cap=1_000.0, exit_at=3))
+    for number in range(4):
+        world.board.quoted("AAPL", Quote(BELL + (number + 1) * MINUTE, 100.01, 100.04))
+        world.decide(minute_bar(number))
+    entry, leave = world.intents
+    assert (entry.terms.side, entry.terms.limit_price, entry.terms.qty) == ("buy", Decimal("100.05"), Decimal("9.995"))
+    assert (leave.terms.side, leave.terms.limit_price, leave.terms.qty) == ("sell", Decimal(100), Decimal("9.995"))
+    assert [each.status for each in world.broker.desk.book] == ["filled", "filled"]
+    assert world.refusals == [[], []]
+
+
+@pytest.mark.parametrize(("cap", "reasons"), [(10.0, []), (9.0, ["qty_below_min"])])
+def test_fewer_shares_than_the_broker_takes_are_no_entry(cap: float, reasons: list[str]) -> None:
+    world = stepped(timed(qty=None, cap=cap), min_order_size="0.1")
+    world.decide(minute_bar(0))
+    assert world.refusals == [reasons]
+
+
+def test_what_is_left_below_a_step_stays_and_an_exit_of_nothing_is_not_sent() -> None:
+    for least, sold, reasons in (("0.01", [Decimal("2.345")], []), ("3", [], ["qty_below_min"])):
+        world = stepped(timed(enter_at=-1, exit_at=1), min_order_size=least)
+        bought = BookedFill.adjustment(1, 0, Decimal(1), Decimal("2.3456"), Decimal(100))
+        world.trader.portfolio.adjust(("timed", "AAPL"), bought)
+        world.decide(minute_bar(0))
+        assert [each.terms.qty for each in world.intents] == sold
+        assert world.refusals == [reasons]

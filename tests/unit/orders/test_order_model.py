@@ -1,4 +1,4 @@
-"""Keys, ids, prices and payloads: pure functions of what was decided."""
+"""Keys, ids and payloads: pure functions of what was decided."""
 
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
@@ -6,7 +6,7 @@ from decimal import Decimal
 import pytest
 from order_cases import intent
 
-from torghut_runtime.orders.model import client_order_id, plain, to_price_increment
+from torghut_runtime.orders.model import client_order_id, plain
 
 BAR = datetime(2026, 2, 20, 14, 30, tzinfo=UTC)
 
@@ -36,22 +36,6 @@ def test_every_part_of_a_key_matters() -> None:
 
 def test_quantity_and_price_are_not_in_the_key() -> None:
     assert intent(qty=1, price=5).client_order_id == intent(qty=900, price=7).client_order_id
-
-
-@pytest.mark.parametrize(
-    ("price", "rounded"),
-    [
-        ("635.815", "635.82"),
-        ("120.1234", "120.12"),
-        ("1.005", "1.01"),
-        ("1", "1.00"),
-        ("0.99995", "1.0000"),
-        ("0.12345", "0.1235"),
-        ("0.12344", "0.1234"),
-    ],
-)
-def test_prices_are_rounded_half_up_to_the_increment(price: str, rounded: str) -> None:
-    assert to_price_increment(Decimal(price)) == Decimal(rounded)
 
 
 def test_a_payload_holds_decimal_text() -> None:

@@ -102,6 +102,38 @@ def test_opposite_entries_are_netted_from_the_last_on(wanted: list[int], left: l
     assert net([Decimal(qty) for qty in wanted]) == left
 
 
+@pytest.mark.parametrize(
+    ("lot", "cap", "qty", "reasons"),
+    [
+        ("0.0001", 10_000, "0.1666", ()),
+        ("0.01", 10_000, "0.16", ()),
+        ("0.1", 6_000, "0.1", ()),
+        ("0.1", 5_999, "0", ("qty_below_min",)),
+        ("1", 59_999, "0", ("qty_below_min",)),
+        ("1", 60_000, "1", ()),
+        ("100", 60_000, "0", ("qty_below_min",)),
+    ],
+)
+def test_a_quantity_is_floored_to_the_assets_lots(lot: str, cap: int, qty: str, reasons: tuple[str, ...]) -> None:
+    wish = Wish(1.0, notional_cap=Decimal(cap), lot=Decimal(lot))
+    sized = size_entry(wish, "buy", 60_000.0, exposure(), limits())
+    assert (sized.qty, sized.reasons) == (Decimal(qty), reasons)
+    assert size_target(wish, 60_000.0, Decimal(100_000), limits()) == Decimal(qty)
+
+
+def test_room_for_less_than_a_lot_has_the_reason_of_its_cap() -> None:
+    wish = Wish(1.0, fixed_qty=1.0, lot=Decimal("0.1"))
+    bounds = limits(max_gross=1_000)
+    assert size_entry(wish, "buy", 100.0, exposure(gross=990), bounds).qty == Decimal("0.1")
+    assert size_entry(wish, "buy", 100.0, exposure(gross=991), bounds).reasons == ("gross_exposure_exceeded",)
+
+
+def test_lots_are_netted_without_a_rest() -> None:
+    lot = Decimal("0.1")
+    assert net([Decimal("0.3"), Decimal("-0.1")], lot) == [Decimal("0.2"), 0]
+    assert net([Decimal("0.7"), Decimal("0.1"), Decimal("-0.3")], lot) == [Decimal("0.5"), 0, 0]
+
+
 whole = st.integers(0, 200_000).map(Decimal)
 cap = st.none() | whole
 
@@ -123,12 +155,19 @@ cap = st.none() | whole
         }
     ),
     cap,
+    st.sampled_from(("0.000000001", "0.0001", "0.1", "1", "100")).map(Decimal),
 )  # fmt: skip
 def test_what_the_sizer_lets_through_breaks_no_cap(
-    fraction: float, price: float, taken: dict[str, Any], caps: dict[str, Any], strategy_cap: Decimal | None
+    fraction: float,
+    price: float,
+    taken: dict[str, Any],
+    caps: dict[str, Any],
+    strategy_cap: Decimal | None,
+    lot: Decimal,
 ) -> None:
     around, bounds = exposure(**taken, in_symbol=True, symbols=1), limits(**caps)
-    sized = size_entry(Wish(fraction, notional_cap=strategy_cap), "buy", price, around, bounds)
+    sized = size_entry(Wish(fraction, notional_cap=strategy_cap, lot=lot), "buy", price, around, bounds)
+    assert sized.qty % lot == 0
     assert (sized.qty > 0) == (sized.reasons == ())
     if sized.qty > 0:
         asked = entry(qty=sized.qty, worst_price=Decimal(str(price)), strategy_notional_cap=strategy_cap)

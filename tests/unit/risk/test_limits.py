@@ -17,6 +17,7 @@ NONE: Changes = {}
     ("reason", "cap", "at", "beyond"),
     [
         ("qty_below_min", NONE, {"entry": {"qty": 1}}, {"entry": {"qty": 0}}),
+        ("qty_below_min", NONE, {"entry": {"qty": 2, "min_qty": 2}}, {"entry": {"qty": 1, "min_qty": 2}}),
         ("min_notional_not_met", {"min_notional_per_trade": 1_000}, NONE, {"entry": {"qty": 9}}),
         ("max_notional_exceeded", {"max_notional_per_trade": 1_000}, NONE, {"entry": {"qty": 11}}),
         ("max_notional_exceeded", {"max_notional_per_trade": 0}, None, NONE),

@@ -9,7 +9,7 @@ from engine_world import settings_of
 from risk_cases import EXPOSURE
 
 from torghut_runtime.risk.limits import Entry, Exposure, Limits, entry_reasons
-from torghut_runtime.risk.room import caps, document
+from torghut_runtime.risk.room import caps
 
 CALM = replace(EXPOSURE, buying_power=Decimal(100_000))
 ONE_SHARE = Entry("buy", Decimal(1), Decimal(1), average_daily_volume=Decimal(1_000_000))
@@ -56,12 +56,38 @@ def test_without_an_account_only_caps_of_zero_are_known_to_bind() -> None:
     assert used_up(None, PORTFOLIO_MAX_GROSS_EXPOSURE="1") == set()
 
 
-def test_the_document_names_the_variable_of_each_cap() -> None:
-    rows = document(Limits.of(settings_of(MAX_OPEN_ORDERS="2")), changed(open_orders=1))
-    (row,) = [row for row in rows if row["source"] == "TRADING_MAX_OPEN_ORDERS"]
-    assert row == {
+def shown(exposure: Exposure | None = CALM, **environment: str) -> dict[str, tuple[Decimal, Decimal | None]]:
+    """Value and room by variable."""
+    return {cap.source: (cap.value, cap.room) for cap in caps(Limits.of(settings_of(**environment)), exposure)}
+
+
+def test_a_cap_is_named_by_its_variable_with_value_and_room() -> None:
+    found = caps(Limits.of(settings_of(MAX_OPEN_ORDERS="2")), changed(open_orders=1))
+    (cap,) = [each for each in found if each.source == "TRADING_MAX_OPEN_ORDERS"]
+    assert cap.document == {
         "code": "max_open_orders_exceeded",
         "source": "TRADING_MAX_OPEN_ORDERS",
         "value": Decimal(2),
         "room": Decimal(1),
     }
+
+
+@pytest.mark.parametrize(
+    ("amount", "share", "source", "value"),
+    [
+        ("2999", "0.03", "TRADING_MAX_DAILY_LOSS", 2_999),
+        ("3001", "0.03", "TRADING_MAX_DAILY_LOSS_PCT_EQUITY", 3_000),
+        ("", "0.01", "TRADING_MAX_DAILY_LOSS_PCT_EQUITY", 1_000),
+    ],
+)
+def test_of_two_variables_for_one_cap_the_one_that_binds_is_named(
+    amount: str, share: str, source: str, value: int
+) -> None:
+    named = {name: each for name, each in shown(MAX_DAILY_LOSS=amount, MAX_DAILY_LOSS_PCT_EQUITY=share).items()
+             if "LOSS" in name}  # fmt: skip
+    assert named == {source: (value, value)}
+
+
+def test_a_cap_that_is_not_set_is_not_shown() -> None:
+    assert "TRADING_PORTFOLIO_MAX_GROSS_EXPOSURE" not in shown()
+    assert shown(PORTFOLIO_MAX_GROSS_EXPOSURE="500")["TRADING_PORTFOLIO_MAX_GROSS_EXPOSURE"] == (500, 500)

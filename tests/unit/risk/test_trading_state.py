@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from torghut_runtime.risk.trading_state import KillSwitch, TradingState, UnacknowledgedError, from_stored, latch_of
+from torghut_runtime.risk.trading_state import KillSwitch, TradingState, from_stored, latch_of, stored_reasons
 
 AT = datetime(2026, 2, 20, 15, 0, tzinfo=UTC)
 STRICTNESS = {"ACTIVE": 0, "REDUCING": 1, "HALTED": 2}
@@ -68,14 +68,6 @@ def test_one_reason_for_an_operator_holds_the_automatic_ones() -> None:
     assert state.codes == ("signal_lag_exceeded:7", "daily_loss_limit_reached")
 
 
-def test_a_resume_must_name_every_reason() -> None:
-    state = TradingState().latched("daily_loss_limit_reached", AT).latched("operator_halt", AT)
-    with pytest.raises(UnacknowledgedError) as caught:
-        state.resumed({"operator_halt"})
-    assert caught.value.missing == ("daily_loss_limit_reached",)
-    assert state.resumed({"operator_halt", "daily_loss_limit_reached", "more"}).state == "ACTIVE"
-
-
 def test_only_an_automatic_reason_is_resolved_by_its_cause_going_away() -> None:
     state = TradingState().latched("order_unknown_unresolved:t1-a", AT).latched("position_mismatch:AAPL", AT)
     assert state.resolved("order_unknown_unresolved:t1-a").codes == ("position_mismatch:AAPL",)
@@ -87,7 +79,7 @@ def test_a_restart_never_loosens_and_keeps_every_reason(codes: list[str]) -> Non
     state = TradingState()
     for second, code in enumerate(codes):
         state = state.latched(code, AT + timedelta(seconds=second))
-    again = from_stored(state.state, state.stored(), AT)
+    again = from_stored(state.state, stored_reasons(state.latches), AT)
     assert again.latches == state.latches
 
 

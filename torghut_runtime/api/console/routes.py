@@ -18,7 +18,7 @@ from torghut_runtime.api.collector import FeedCollector
 from torghut_runtime.api.console.markup import Markup
 from torghut_runtime.api.console.page import POLICY, heads, page
 from torghut_runtime.api.console.sections import Seen, sections
-from torghut_runtime.api.documents import DecisionRow, OrderRow
+from torghut_runtime.api.documents.orders import DecisionRow, OrderRow
 from torghut_runtime.api.faults import HttpFaultError
 from torghut_runtime.api.reading import Reader
 from torghut_runtime.api.rows import Wanted, read_decisions, read_orders

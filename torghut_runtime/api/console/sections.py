@@ -18,7 +18,7 @@ from torghut_runtime.api.console.markup import (
     table,
     words,
 )
-from torghut_runtime.api.documents import DecisionRow, OrderRow
+from torghut_runtime.api.documents.orders import DecisionRow, OrderRow
 from torghut_runtime.api.loose import mapping_of, sequence_of
 from torghut_runtime.engine.surface import Component, Dependency
 from torghut_runtime.order_feed.status import FeedStatus
@@ -232,24 +232,18 @@ def _spaced(items: Sequence[Markup]) -> list[object]:
 
 
 def _limits(limits: object) -> Markup:
-    named = mapping_of(limits)
-    rows: list[tuple[str, Mapping[str, Any]]] = []
-    for name, each in (named or {}).items():
-        rows.append((name, mapping_of(each) or {"value": each}))
-    for each in sequence_of(limits) or ():
-        found = mapping_of(each) or {}
-        rows.append((str(found.get("name", "")), found))
     return table(
-        ("Limit", "Value", "Room", "", "From"),
+        ("Limit", "Value", "Room", "", "Refuses with"),
         (
             (
-                el("code", words(name)),
-                "no cap" if limit.get("value") is None else number(limit.get("value")),
+                el("code", words(limit.get("source"))),
+                number(limit.get("value")),
                 number(limit.get("room")),
                 _room(limit.get("value"), limit.get("room")),
-                limit.get("source"),
+                el("code", words(limit.get("code"))),
             )
-            for name, limit in rows
+            for limit in map(mapping_of, sequence_of(limits) or ())
+            if limit is not None
         ),
         "No limits are known.",
         numeric=(1, 2),

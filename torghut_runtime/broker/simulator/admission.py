@@ -81,6 +81,7 @@ def admit(terms: OrderTerms, at: Circumstances) -> Decimal:
     Raises:
         Refusal: 403 or 422 in Alpaca's words.
     """
+    refuse_other_steps(terms, at.overrides.get(terms.symbol) or AssetOverride())
     if at.account.blocked:
         raise forbidden("account is not authorized to trade")
     if at.configuration.suspend_trade:
@@ -110,6 +111,31 @@ def admit(terms: OrderTerms, at: Circumstances) -> Decimal:
     if cost > at.buying_power:
         raise forbidden("insufficient buying power", buying_power=plain(at.buying_power), cost_basis=plain(cost))
     return cost
+
+
+def refuse_other_steps(terms: OrderTerms, asset: AssetOverride) -> None:
+    """Prices and quantities go in the asset's steps; without a price step of its own in cents, below $1 in hundredths.
+
+    Raises:
+        Refusal: 422.
+    """
+    for name, price in (("limit_price", terms.limit_price), ("stop_price", terms.stop_price)):
+        if price is None:
+            continue
+        step = asset.price_increment
+        if step is not None and price % step:
+            raise unprocessable(f"invalid {name} {plain(price)}. price must be a multiple of {plain(step)}")
+        if step is None and price != round(price, 2 if price >= 1 else 4):
+            raise unprocessable(
+                f"invalid {name} {plain(price)}. sub-penny increment does not fulfill minimum pricing criteria"
+            )
+    if terms.qty is None:
+        return
+    if asset.min_order_size is not None and terms.qty < asset.min_order_size:
+        raise unprocessable(f"minimal qty of order {plain(asset.min_order_size)}")
+    if asset.min_trade_increment is not None and terms.qty % asset.min_trade_increment:
+        step = plain(asset.min_trade_increment)
+        raise unprocessable(f"invalid qty {plain(terms.qty)}. qty must be a multiple of {step}")
 
 
 def _refuse_wash_trade(terms: OrderTerms, opposite: Iterable[Order]) -> None:

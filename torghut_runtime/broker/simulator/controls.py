@@ -18,6 +18,7 @@ Probability = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Milliseconds = Annotated[float, Field(ge=0, le=86_400_000, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1, le=1_000_000)]
 Dollars = Annotated[Decimal, Field(allow_inf_nan=False)]
+Step = Annotated[Decimal, Field(gt=0, le=1_000_000, decimal_places=9, allow_inf_nan=False)]
 StreamName = Literal["trading", "data"]
 
 
@@ -93,11 +94,14 @@ class BarCorrection(_Strict):
 
 
 class AssetOverride(_Strict):
-    """Fields of an asset that are other than usual."""
+    """Fields of an asset that are other than usual; steps that are not set are named to nobody."""
 
     tradable: bool | None = None
     shortable: bool | None = None
     fractionable: bool | None = None
+    price_increment: Step | None = None
+    min_order_size: Step | None = None
+    min_trade_increment: Step | None = None
 
 
 class Split(_Strict):

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from typing import Any, Final, Literal, cast
 
-from torghut_runtime.broker.simulator.refusals import invalid, plain, unprocessable
+from torghut_runtime.broker.simulator.refusals import invalid, unprocessable
 
 Side = Literal["buy", "sell"]
 OrderType = Literal["market", "limit", "stop", "stop_limit"]
@@ -88,8 +88,8 @@ def parse_order(body: object) -> OrderTerms:
         time_in_force=cast("TimeInForce", time_in_force),
         qty=qty,
         notional=notional,
-        limit_price=_price(fields, "limit_price"),
-        stop_price=_price(fields, "stop_price"),
+        limit_price=_number(fields, "limit_price", None),
+        stop_price=_number(fields, "stop_price", None),
         client_order_id=_client_id(fields),
         position_intent=_intent(fields, side),
     )
@@ -110,8 +110,8 @@ def parse_replace(body: object) -> ReplaceTerms:
     time_in_force = fields.get("time_in_force")
     terms = ReplaceTerms(
         qty=_number(fields, "qty", QUANTITY_DECIMALS),
-        limit_price=_price(fields, "limit_price"),
-        stop_price=_price(fields, "stop_price"),
+        limit_price=_number(fields, "limit_price", None),
+        stop_price=_number(fields, "stop_price", None),
         time_in_force=None
         if time_in_force is None
         else cast("TimeInForce", _choice(fields, "time_in_force", TIMES_IN_FORCE)),
@@ -191,15 +191,6 @@ def _number(fields: Mapping[str, Any], name: str, decimals: int | None) -> Decim
     if decimals is not None and number != round(number, decimals):
         raise unprocessable(f"{name} must be limited to {decimals} decimal places")
     return number.normalize()
-
-
-def _price(fields: Mapping[str, Any], name: str) -> Decimal | None:
-    price = _number(fields, name, None)
-    if price is not None and price != round(price, 2 if price >= 1 else 4):
-        raise unprocessable(
-            f"invalid {name} {plain(price)}. sub-penny increment does not fulfill minimum pricing criteria"
-        )
-    return price
 
 
 def _client_id(fields: Mapping[str, Any]) -> str | None:

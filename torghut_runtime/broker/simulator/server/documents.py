@@ -7,6 +7,7 @@ from typing import Any
 
 from torghut_runtime.broker.simulator.account import ZERO, Position
 from torghut_runtime.broker.simulator.admission import asset_flag
+from torghut_runtime.broker.simulator.controls import AssetOverride
 from torghut_runtime.broker.simulator.engine import SimulatedBroker
 from torghut_runtime.broker.simulator.identities import asset_id
 from torghut_runtime.broker.simulator.instants import NEW_YORK_ZONE, SECOND, new_york, rfc3339
@@ -115,6 +116,8 @@ def asset_document(broker: SimulatedBroker, symbol: str) -> dict[str, Any]:
     overrides = broker.controls.settings.assets
     crypto = "/" in symbol
     shortable = asset_flag(overrides, symbol, "shortable") and not crypto
+    steps = overrides.get(symbol) or AssetOverride()
+    named = ("min_order_size", "min_trade_increment", "price_increment")
     return {
         "id": asset_id(symbol),
         "class": _asset_class(symbol),
@@ -131,6 +134,7 @@ def asset_document(broker: SimulatedBroker, symbol: str) -> dict[str, Any]:
         "easy_to_borrow": shortable,
         "fractionable": asset_flag(overrides, symbol, "fractionable"),
         "attributes": [],
+        **{name: plain(step) for name in named if (step := getattr(steps, name)) is not None},
     }
 
 
