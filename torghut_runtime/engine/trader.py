@@ -157,7 +157,8 @@ class Trader:
                 self.account.begin(bar.session)
             self._volumes.add(bar)
             self._prices[bar.symbol] = self._market.price(bar, now, waits=self._waits(bar))
-            self._mark(bar.symbol, as_decimal(bar.close))
+            if bar.session is not None:
+                self._mark(bar.symbol, as_decimal(bar.close))
         self.account.value()
         if self.evaluates_bars:
             self.watch()
@@ -200,7 +201,9 @@ class Trader:
         self._market.forget(symbol, timeframe)
         self.driver.warm_up((bar, self.seconds_to_close(bar)) for bar in bars)
         self._prices[symbol] = self._market.price(bars[-1], self._clock.now(), waits=self._waits(bars[-1]))
-        self._mark(symbol, as_decimal(bars[-1].close))
+        last = next((bar for bar in reversed(bars) if bar.session is not None), None)
+        if last is not None:
+            self._mark(symbol, as_decimal(last.close))
 
     def forget(self, symbol: str) -> None:
         """Know nothing of a symbol's past any more, for example because it was told in other units."""

@@ -239,6 +239,7 @@ class MarketFeed:
         self._send(self._assembler.pass_time(now))
         if self._mute.is_mute(now, self._hearing.connected_at, self._hearing.heard_at):
             self._mute_sockets += 1
+            self._hearing.give_up()
             self._stream.reconnect()
         if not self._asking.is_busy:
             missing = [*self._assembler.missing(now), *self._days.missing(now)]

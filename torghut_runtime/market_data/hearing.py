@@ -79,6 +79,12 @@ class Hearing:
         self._board.connected(self.connected_at)
         self._tell("connected")
 
+    def give_up(self) -> None:
+        """The connection stands and is mute: what it might still bring is not waited for."""
+        self._tell("mute")
+        self.connected_at = None
+        self._board.disconnected()
+
     def _gone(self) -> None:
         if self.connected_at is not None:
             self._tell("disconnected")
