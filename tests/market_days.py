@@ -13,6 +13,7 @@ from torghut_runtime.broker.simulator.market_event import MarketBar
 from torghut_runtime.broker.simulator.tape import Tape
 from torghut_runtime.market.bars import bars_from_frame
 from torghut_runtime.market.calendar import TradingCalendar
+from torghut_runtime.market.hours import SessionHours
 from torghut_runtime.market.signals import signals_from_bars
 from torghut_runtime.strategies.contract import Strategy, StrategyParams
 
@@ -61,7 +62,7 @@ def minutes_from(first: datetime, count: int) -> list[datetime]:
 
 def walk(moments: Mapping[str, Sequence[datetime]], seed: int = 1) -> Tape:
     """Minutes that open at these moments, prices in cents that wander."""
-    generator = np.random.default_rng(seed)
+    generator, hours = np.random.default_rng(seed), SessionHours()
     bars: list[MarketBar] = []
     for symbol, opens in moments.items():
         cents = 10_000 + np.cumsum(generator.integers(-20, 21, len(opens)))
@@ -69,7 +70,9 @@ def walk(moments: Mapping[str, Sequence[datetime]], seed: int = 1) -> Tape:
             high, low = close + int(generator.integers(0, 15)), close - int(generator.integers(0, 15))
             span = nanoseconds(opens_at), nanoseconds(opens_at + MINUTE)
             prices = close / 100, high / 100, low / 100, close / 100
-            bars.append(MarketBar(symbol, *span, *prices, float(generator.integers(1, 50)) * 10_000))
+            volume = float(generator.integers(1, 50)) * 10_000
+            traded = hours.at(opens_at) is not None
+            bars.append(MarketBar(symbol, *span, *prices, volume, in_session=traded))
     return Tape(tuple(sorted(bars, key=lambda bar: (bar.closes_at, bar.symbol))), "1Min")
 
 
