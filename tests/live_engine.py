@@ -6,6 +6,7 @@
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -19,9 +20,10 @@ from engine_world import Timed, minute_tape, settings_of
 from feed_settings import feed_settings
 from simulator_fixtures import LOCKSTEP
 
-from torghut_runtime.broker.simulator.engine import SimulatedBroker
+from torghut_runtime.broker.simulator.engine import BrokerSettings, SimulatedBroker
 from torghut_runtime.broker.simulator.server.launch import RunningSimulator, running_simulator
 from torghut_runtime.broker.simulator.tape import Tape
+from torghut_runtime.clock import nanoseconds_of
 from torghut_runtime.engine.engine import Engine, EngineOptions
 from torghut_runtime.storage.database import connect, create_engine
 from torghut_runtime.strategies.registry import default_registry
@@ -139,9 +141,11 @@ def desks(database_dsn: str, tmp_path: Path) -> Generator[Start]:
     """Opens desks; everything ends with the test."""
     with ExitStack() as stack:
 
-        def start(tape: Tape | None = None, **settings: Any) -> Desk:
+        def start(tape: Tape | None = None, begins: datetime | None = None, **settings: Any) -> Desk:
             played = tape or minute_tape({"AAPL": [100 + number for number in range(60)]})
-            simulator = stack.enter_context(running_simulator(SimulatedBroker(played), LOCKSTEP))
+            start_ns = None if begins is None else nanoseconds_of(begins)
+            broker = SimulatedBroker(played, BrokerSettings(start=start_ns))
+            simulator = stack.enter_context(running_simulator(broker, LOCKSTEP))
             desk = Desk(simulator, database_dsn, tmp_path / "strategies.yaml", stack, settings=settings)
             desk.write()
             return desk

@@ -68,6 +68,7 @@ class MarketWorld:
         self.broker.on_trade_update(self.frames.append)
         self.clock = SimulatedClock(self.broker.now)
         self.board = Board()
+        self.connect("AAPL", "MSFT")
         self.universe = Universe(self.settings.universe, self.clock)
         self.universe.refresh()
         self.gate = FeatureGate(self.settings.quality, strategies)
@@ -110,6 +111,12 @@ class MarketWorld:
             clock=self.clock,
             market=self.market,
         )
+
+    def connect(self, *trading: str) -> None:
+        """The stream is connected anew, and these symbols have traded since."""
+        self.board.connected(self.clock.now())
+        for symbol in trading:
+            self.board.minute_traded(symbol, self.clock.now())
 
     def move_to(self, moment: datetime) -> None:
         """Let time come to a moment."""

@@ -24,7 +24,8 @@ from torghut_runtime.market_data.board import Board
 from torghut_runtime.market_data.broker_facts import AssetBook, CalendarGuard, FactsReader
 from torghut_runtime.market_data.continuity import Evaluation, SignalContinuity
 from torghut_runtime.market_data.feature_gate import FeatureGate
-from torghut_runtime.market_data.feed import Emit, FeedSnapshot, MarketFeed
+from torghut_runtime.market_data.feed import Emit, MarketFeed
+from torghut_runtime.market_data.feed_snapshot import FeedSnapshot
 from torghut_runtime.market_data.history import HistoryError
 from torghut_runtime.market_data.live_market import LiveMarket
 from torghut_runtime.market_data.signal_watch import SignalWatch

@@ -79,6 +79,8 @@ class SymbolFacts:
 
     halted: bool = False
     frozen: bool = False
+    trades: bool = True
+    """Whether it is known to trade since market data were last connected."""
     calendar_agrees: bool = True
     allowed: bool = True
     """Whether the strategy may enter it: its own symbols ∩ universe."""

@@ -8,6 +8,7 @@ code, and stand as they are.
 from collections.abc import Collection
 from typing import Final
 
+from torghut_runtime.market_data.continuity import LAG_ALERT
 from torghut_runtime.trading_settings import NO_SIGNAL_REASONS
 
 OTHER: Final = "other"
@@ -55,6 +56,7 @@ REJECTIONS: Final = frozenset(
 """Reason codes of refused entries (``runtime.md`` 8)."""
 
 SILENCES: Final = frozenset(NO_SIGNAL_REASONS)
+ALERTS: Final = SILENCES | {LAG_ALERT}
 UNIVERSE: Final = ("ok", "degraded", "error")
 """What a universe can be."""
 STATES: Final = ("ACTIVE", "REDUCING", "HALTED")

@@ -124,7 +124,7 @@ class TradingMetrics:
 
     def stale_signals(self, reason: str) -> None:
         """An alert of stale signals was raised."""
-        self._stale.labels(closed(reason, labels.SILENCES)).inc()
+        self._stale.labels(closed(reason, labels.ALERTS)).inc()
 
     def continuity_breached(self) -> None:
         """Signals were missing for so long that entries stop."""

@@ -48,6 +48,8 @@ class PriceBook:
         """A bar has closed."""
         self._volumes.add(bar)
         self._price(bar, now)
+        if bar.session is not None:
+            self._mark(bar.symbol, as_decimal(bar.close))
 
     def learn(self, bars: Sequence[Bar], *, is_first: bool) -> None:
         """Take all the history of one symbol and timeframe; volumes are counted the first time alone."""
@@ -55,6 +57,9 @@ class PriceBook:
             for bar in bars:
                 self._volumes.add(bar)
         self._price(bars[-1], self._clock.now())
+        last = next((bar for bar in reversed(bars) if bar.session is not None), None)
+        if last is not None:
+            self._mark(last.symbol, as_decimal(last.close))
 
     def forget(self, symbol: str, timeframe: str) -> None:
         """History of the two is about to be fed anew."""
@@ -62,7 +67,6 @@ class PriceBook:
 
     def _price(self, bar: Bar, now: datetime) -> None:
         self._prices[bar.symbol] = self._market.price(bar, now, waits=self.waits(bar))
-        self._mark(bar.symbol, as_decimal(bar.close))
 
     def _mark(self, symbol: str, price: Decimal) -> None:
         """Take a new price; where it jumps by an announced split the symbol is frozen and keeps its value."""
@@ -103,6 +107,7 @@ class PriceBook:
             frozen=facts.frozen or bar.symbol in self._frozen,
             bar_age=(now - bar.event_ts).total_seconds(),
             bar_max_age=self._bar_max_age(bar.timeframe),
+            trades=facts.trades or self.waits(bar),
             reference_price=price.price,
             reference_stale=price.stale,
             order_price=order_price or price.price,

@@ -180,7 +180,7 @@ class Trader:
         for bar in bars:
             self._entries.release(lambda held, bar=bar: (held.symbol, held.timeframe) == (bar.symbol, bar.timeframe))
             for strategy in self.driver.strategies:
-                if strategy.entry.base_timeframe == bar.timeframe:
+                if strategy.entry.base_timeframe == bar.timeframe and bar.session is not None:
                     self.portfolio.bar_passed((strategy.entry.strategy_id, bar.symbol))
             self._judge(bar, now)
         self.metrics.bars_done()
@@ -199,8 +199,8 @@ class Trader:
     def warm_up(self, bars: Sequence[Bar]) -> None:
         """Take all the history of one symbol and timeframe, in order of time, and decide nothing.
 
-        What was known of the two is forgotten. Only the first time are volumes and held bars counted by it: later they
-        have been counted already.
+        What was known of the two is forgotten. Only the first time are volumes counted by it: later they have been
+        counted already.
         """
         if not bars:
             return
@@ -208,7 +208,7 @@ class Trader:
         is_first = (symbol, timeframe) not in self._warmed
         if is_first:
             self._warmed.add((symbol, timeframe))
-            self._count_held(bars)
+        self._count_held(bars)
         self.driver.forget(symbol, timeframe)
         self._prices.forget(symbol, timeframe)
         self.driver.warm_up((bar, self.seconds_to_close(bar)) for bar in bars)
@@ -221,14 +221,14 @@ class Trader:
             self._prices.forget(symbol, timeframe)
 
     def _count_held(self, bars: Sequence[Bar]) -> None:
-        """How many bars the positions of an earlier process have been held."""
+        """How many bars positions have been held: since an earlier process, or over bars that were never brought."""
         for strategy in self.driver.strategies:
             slot = (strategy.entry.strategy_id, bars[0].symbol)
             since = self.portfolio.held_since(slot)
             if strategy.entry.base_timeframe == bars[0].timeframe and since is not None:
-                for bar in bars:
-                    if since < nanoseconds_of(bar.event_ts):
-                        self.portfolio.bar_passed(slot)
+                passed = sum(bar.session is not None and since < nanoseconds_of(bar.event_ts) for bar in bars)
+                for _ in range(passed - self.portfolio.position(slot).bars_held):
+                    self.portfolio.bar_passed(slot)
 
     def on_order_event(self, value: bytes) -> None:
         """Take an event of the broker's stream."""

@@ -307,6 +307,7 @@ class TradingLoop:
             return
         self._hear_clock(closed.closed_at)
         trader.on_time()
+        self._parts.market.view.note_gaps(closed)
         trader.on_bars(closed.bars)
         core.cursors.processed(closed.bars)
         self._bars_taken += len(closed.bars)

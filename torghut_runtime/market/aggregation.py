@@ -52,7 +52,8 @@ class Aggregator:
     def __init__(self, symbol: str, timeframes: Collection[str], hours: SessionHours | None = None) -> None:
         self.symbol = symbol
         self.hours = hours or SessionHours.of(symbol)
-        self._timeframes = [name for name in BUILT if name in timeframes]
+        self.timeframes = tuple(name for name in BUILT if name in timeframes)
+        """What is built, shortest first."""
         self._growing: dict[str, _Growing] = {}
 
     def add(self, minute: Minute, span: Span) -> list[Bar]:
@@ -60,7 +61,7 @@ class Aggregator:
         done = self.settle(minute.opens_at)
         if span.session is None:
             return done
-        for timeframe in self._timeframes:
+        for timeframe in self.timeframes:
             growing = self._growing.get(timeframe)
             if growing is None:
                 whole = self.hours.span(minute.opens_at, timeframe)

@@ -5,20 +5,23 @@ symbol has a moment up to which everything is settled. A minute that continues i
 it completes; one behind it is a duplicate; one beyond it waits while the minutes between are asked for. A minute is
 known to have had no trade when an answer does not hold it although the stream has gone on, or although it is half a
 minute old. Symbols do not wait for each other.
+
+Minutes that nobody brings, because nobody answers or because they lie further back than is asked for, leave a gap: the
+bars behind it go on and are told apart, and the symbol's past is wanted anew, gap and all.
 """
 
-from collections import deque
 from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
-from itertools import groupby
+from itertools import groupby, islice
 from typing import Final
 
 from torghut_runtime.market.aggregation import BACKFILL, LATE, MINUTES, OK, Aggregator, Minute, bar_order, minute_bar
 from torghut_runtime.market.calendar import is_exchange_traded
 from torghut_runtime.market.features import Bar
 from torghut_runtime.market.hours import MINUTE, SessionHours, Span
-from torghut_runtime.market_data.closed_bars import ClosedBars, FillRequest
+from torghut_runtime.market_data.closed_bars import ClosedBars, FillRequest, Renewal
+from torghut_runtime.market_data.series import Counts, Series, retry_pause
 
 ASK_AFTER: Final = timedelta(seconds=5)
 """How long a minute may be over before it is asked for, although nothing says that it is missing."""
@@ -28,10 +31,11 @@ GIVE_UP_AFTER: Final = timedelta(seconds=30)
 """How long minutes wait for the ones before them when nobody answers."""
 LATE_AFTER: Final = timedelta(seconds=10)
 """A minute that the stream brings later than this is late."""
-REPEATS_WINDOW: Final = 120
-"""Over so many arrivals of a symbol its repeated minutes are counted."""
+RENEWED_AT_ONCE: Final = 20
+"""The past of so many symbols is asked for together: behind it wait the minutes that are missing now."""
 _PATIENCE: Final = timedelta(seconds=15)
-_RETRIES: Final = (1.0, 2.0, 4.0, 8.0, 15.0)
+_WARM_UP_TAKES: Final = timedelta(minutes=10)
+"""The first minutes after a warm-up may be so much older than is asked for otherwise."""
 
 Annotate = Callable[[Bar], Bar]
 """Adds what is known beside the minutes: quote at the bar's end, volatility, staleness."""
@@ -42,49 +46,6 @@ def unchanged(bar: Bar) -> Bar:
     return bar
 
 
-@dataclass(slots=True)
-class Counts:
-    """What happened to minutes so far."""
-
-    duplicates: int = 0
-    late: int = 0
-    too_late: int = 0
-    backfilled: int = 0
-    corrected: int = 0
-    without_trade: int = 0
-    given_up: int = 0
-
-
-@dataclass(slots=True)
-class _Series:
-    symbol: str
-    wants_minutes: bool
-    aggregator: Aggregator
-    done: datetime
-    settled: datetime
-    waiting: dict[datetime, Minute] = field(default_factory=dict[datetime, Minute])
-    seen: datetime | None = None
-    heard: deque[datetime] = field(default_factory=lambda: deque[datetime](maxlen=REPEATS_WINDOW))
-    repeats: int = 0
-    asked: FillRequest | None = None
-    stuck_since: datetime | None = None
-    failures: int = 0
-    ask_again_at: datetime | None = None
-
-    _expected: tuple[datetime, Span] | None = None
-
-    @property
-    def hours(self) -> SessionHours:
-        return self.aggregator.hours
-
-    def expected(self) -> Span:
-        """The next session minute; remembered, because it is asked for at every tick."""
-        known = self._expected
-        if known is None or known[0] != self.done:
-            known = self._expected = (self.done, self.hours.minute_after(self.done))
-        return known[1]
-
-
 class Assembler:
     """Orders the minutes of every symbol and builds the longer bars."""
 
@@ -93,28 +54,24 @@ class Assembler:
         self.corrections: list[Minute] = []
         self._lookback = lookback
         self._annotate = annotate
-        self._series: dict[str, _Series] = {}
+        self._series: dict[str, Series] = {}
         self._hours = {True: SessionHours(exchange=True), False: SessionHours(exchange=False)}
 
     def follow(self, symbol: str, timeframes: Collection[str], since: datetime) -> None:
         """Expect every session minute of a symbol that closes after ``since``."""
         hours = self._hours[is_exchange_traded(symbol)]
         aggregator = Aggregator(symbol, timeframes, hours)
-        self._series[symbol] = _Series(symbol, MINUTES in timeframes, aggregator, since, since)
+        self._series[symbol] = Series(symbol, MINUTES in timeframes, aggregator, since, since, since)
 
     def warm_up(self, minutes: Iterable[Minute]) -> list[Bar]:
         """Minutes before the first expected one, in order per symbol; the bars they make, for features only.
 
         What they leave unfinished grows on: a longer bar that is handed on later has all its minutes.
         """
-        bars: list[Bar] = []
+        of_symbol: dict[str, list[Minute]] = {}
         for minute in minutes:
-            series = self._series.get(minute.symbol)
-            span = None if series is None else series.hours.minute(minute.opens_at)
-            if series is not None and span is not None and span.closes_at <= series.done:
-                bars += _with_longer(series, replace(minute, mark=BACKFILL), span)
-        for series in self._series.values():
-            bars += series.aggregator.settle(series.done)
+            of_symbol.setdefault(minute.symbol, []).append(minute)
+        bars = [bar for symbol, series in self._series.items() for bar in _built(series, of_symbol.get(symbol, ()))]
         return sorted(bars, key=bar_order)
 
     def forget(self, symbol: str) -> None:
@@ -130,7 +87,7 @@ class Assembler:
 
     def hear(self, minutes: Sequence[Minute], now: datetime) -> list[ClosedBars]:
         """Minutes that the stream brought."""
-        touched: dict[str, _Series] = {}
+        touched: dict[str, Series] = {}
         for minute in minutes:
             series = self._series.get(minute.symbol)
             if series is None:
@@ -139,13 +96,7 @@ class Assembler:
             late = now - (minute.opens_at + MINUTE) > LATE_AFTER
             self.counts.late += late
             self._take(series, replace(minute, mark=LATE) if late else minute)
-            series.heard.append(minute.opens_at)
-            if series.seen is None or minute.opens_at > series.seen:
-                series.seen = minute.opens_at
-            else:
-                series.repeats = 1
-            if series.repeats:
-                series.repeats = len(series.heard) - len(set(series.heard))
+            series.note_arrival(minute.opens_at)
             if not series.failures:
                 series.ask_again_at = None  # whether something is missing is known better now
         return self._drained(touched.values(), now)
@@ -202,16 +153,17 @@ class Assembler:
         if series is None or series.asked != request:
             return []
         series.asked = None
-        series.ask_again_at = now + timedelta(seconds=_RETRIES[min(series.failures, len(_RETRIES) - 1)])
+        series.ask_again_at = now + retry_pause(series.failures)
         series.failures += 1
         return self.pass_time(now)
 
     def pass_time(self, now: datetime) -> list[ClosedBars]:
         """Give up on minutes that others have waited for long enough."""
-        stuck: list[_Series] = []
+        stuck: list[Series] = []
         for series in self._series.values():
             since = series.stuck_since
             if since is not None and now - since >= GIVE_UP_AFTER and series.waiting:
+                self._leave_out(series, min(series.waiting))
                 series.settled = max(series.settled, min(series.waiting))
                 self.counts.given_up += 1
                 stuck.append(series)
@@ -238,16 +190,48 @@ class Assembler:
             else:
                 continue
             if end > expected.opens_at:
-                start = max(expected.opens_at, _floor(now - self._lookback))
-                if start >= end:  # too long ago to be asked for
-                    start = end - MINUTE
+                start = max(expected.opens_at, min(self._reach(series, now), end - MINUTE))
+                if start > expected.opens_at:
+                    self._leave_out(series, start)
                 series.asked = FillRequest(series.symbol, MINUTES, start, end)
                 requests.append(series.asked)
         return requests
 
+    def _reach(self, series: Series, now: datetime) -> datetime:
+        """How far back minutes are asked for."""
+        warming_up = _WARM_UP_TAKES if series.done == series.begin else timedelta(0)
+        return _floor(now - self._lookback - warming_up)
+
+    # Gaps -------------------------------------------------------------------------------------------------------------
+
+    @property
+    def gaps(self) -> tuple[str, ...]:
+        """Symbols whose past is wanted anew, sorted."""
+        return tuple(sorted(symbol for symbol, series in self._series.items() if series.gap is not None))
+
+    def _leave_out(self, series: Series, end: datetime) -> None:
+        self.counts.gaps += series.leave_out(end)
+
+    def renewals(self, now: datetime) -> list[Renewal]:
+        """The pasts that should be asked for now, a few at a time, each once until it is told or put off."""
+        found = (renewal for series in self._series.values() if (renewal := series.renewal(now)) is not None)
+        return list(islice(found, RENEWED_AT_ONCE))
+
+    def put_off(self, renewal: Renewal, now: datetime) -> None:
+        """Nobody told the past of a symbol."""
+        series = self._series.get(renewal.symbol)
+        if series is not None:
+            series.put_off(renewal, now)
+
+    def renew(self, renewal: Renewal, minutes: Sequence[Minute]) -> list[Bar]:
+        """The past of a symbol's bars, gap and all, in order, for features only; what is handed on follows it."""
+        series = self._series.get(renewal.symbol)
+        past = None if series is None else series.past(renewal, minutes)
+        return [] if series is None or past is None else sorted(_built(series, past), key=bar_order)
+
     # Handing on -------------------------------------------------------------------------------------------------------
 
-    def _take(self, series: _Series, minute: Minute) -> None:
+    def _take(self, series: Series, minute: Minute) -> None:
         if minute.opens_at < series.done:
             skipped = series.seen is None or minute.opens_at > series.seen
             self.counts.too_late += skipped
@@ -257,14 +241,18 @@ class Assembler:
         else:
             series.waiting[minute.opens_at] = minute
 
-    def _drained(self, touched: Iterable[_Series], now: datetime) -> list[ClosedBars]:
+    def _drained(self, touched: Iterable[Series], now: datetime) -> list[ClosedBars]:
         bars: list[Bar] = []
+        gaps: set[str] = set()
         for series in touched:
             bars += self._ready(series, now)
+            if series.gap is not None:
+                gaps.add(series.symbol)
         bars.sort(key=bar_order)
-        return [_closed(list(group)) for _, group in groupby(map(self._annotate, bars), key=lambda bar: bar.event_ts)]
+        grouped = groupby(map(self._annotate, bars), key=lambda bar: bar.event_ts)
+        return [_closed(list(group), gaps) for _, group in grouped]
 
-    def _ready(self, series: _Series, now: datetime) -> list[Bar]:
+    def _ready(self, series: Series, now: datetime) -> list[Bar]:
         """Everything of a symbol that nothing is missing before, in order."""
         bars: list[Bar] = []
         while True:
@@ -288,18 +276,20 @@ class Assembler:
         return bars
 
     @staticmethod
-    def _hand_on(series: _Series, minute: Minute, bars: list[Bar]) -> None:
+    def _hand_on(series: Series, minute: Minute, bars: list[Bar]) -> None:
         span = series.hours.minute(minute.opens_at)
         bars += _with_longer(series, minute, span)
         series.done = span.closes_at
         series.stuck_since = None
+        if series.gap is not None:
+            series.gap.since.append(minute)
 
     def settled_until(self, symbol: str) -> datetime:
         """Up to when every minute of a symbol is handed on or known to be missing."""
         return self._series[symbol].done
 
 
-def _with_longer(series: _Series, minute: Minute, span: Span) -> list[Bar]:
+def _with_longer(series: Series, minute: Minute, span: Span) -> list[Bar]:
     """A minute, where it is wanted, and the longer bars that end before or with it."""
     bars = series.aggregator.add(minute, span)
     if series.wants_minutes:
@@ -307,9 +297,20 @@ def _with_longer(series: _Series, minute: Minute, span: Span) -> list[Bar]:
     return sorted(bars, key=bar_order) if len(bars) > 1 else bars
 
 
-def _closed(bars: list[Bar]) -> ClosedBars:
+def _built(series: Series, minutes: Iterable[Minute]) -> list[Bar]:
+    """The bars of a symbol's past: those that ended by where it goes on."""
+    bars: list[Bar] = []
+    for minute in minutes:
+        span = series.hours.minute(minute.opens_at)
+        if span.closes_at <= series.done:
+            bars += _with_longer(series, replace(minute, mark=BACKFILL), span)
+    return bars + series.aggregator.settle(series.done)
+
+
+def _closed(bars: list[Bar], gaps: Collection[str]) -> ClosedBars:
     live = any(bar.signal_quality_flag in (OK, LATE) for bar in bars)
-    return ClosedBars(tuple(bars), "live" if live else "backfill")
+    after_gap = frozenset(bar.symbol for bar in bars if bar.symbol in gaps) if gaps else frozenset[str]()
+    return ClosedBars(tuple(bars), "live" if live else "backfill", after_gap)
 
 
 def _floor(moment: datetime) -> datetime:

@@ -2,6 +2,10 @@
 
 Written by the stream's thread, read by any. Conflated: per symbol only the newest quote is kept, with the last ones of
 the minutes before, because a bar is told after it has ended. What follows from a price is told elsewhere.
+
+A halt, and its end, is told once, to whoever is connected at that moment. So of each symbol is known, too, whether it
+has traded since the connection stands: what traded is not halted, whatever was told before; of what has not, nobody
+knows.
 """
 
 import math
@@ -28,6 +32,9 @@ class _Symbol:
     trade: Trade | None = None
     seconds: deque[tuple[int, float]] = field(default_factory=lambda: deque[tuple[int, float]](maxlen=_SECONDS))
     halted: bool = False
+    halted_in: int = 0
+    traded_in: int = 0
+    """The connections, counted from 1, over which a halt was told and a trade came last."""
 
 
 def _minute_of(moment: datetime) -> int:
@@ -40,6 +47,8 @@ class Board:
 
     def __init__(self) -> None:
         self._symbols: dict[str, _Symbol] = {}
+        self._connection = 0
+        self._since: datetime | None = None
         self._lock = threading.Lock()
 
     def _of(self, symbol: str) -> _Symbol:
@@ -49,6 +58,17 @@ class Board:
         return known
 
     # Written ----------------------------------------------------------------------------------------------------------
+
+    def connected(self, at: datetime) -> None:
+        """A connection stands since then: what comes is of now."""
+        with self._lock:
+            self._connection += 1
+            self._since = at
+
+    def disconnected(self) -> None:
+        """Nothing comes any more."""
+        with self._lock:
+            self._since = None
 
     def quoted(self, symbol: str, quote: Quote) -> None:
         """Take a quote; one that is older than the newest is dropped."""
@@ -67,6 +87,7 @@ class Board:
         """Take a trade; one that is older than the newest is dropped."""
         with self._lock:
             known = self._of(symbol)
+            self._has_traded(known, trade.at)
             if known.trade is not None and trade.at < known.trade.at:
                 return
             known.trade = trade
@@ -76,10 +97,28 @@ class Board:
             else:
                 known.seconds.append((second, trade.price))
 
+    def minute_traded(self, symbol: str, opens_at: datetime) -> None:
+        """The stream brought a minute, which has a bar because there were trades in it."""
+        with self._lock:
+            self._has_traded(self._of(symbol), opens_at)
+
     def halt(self, symbol: str, *, halted: bool) -> None:
         """Trading in a symbol is halted, or goes on."""
         with self._lock:
-            self._of(symbol).halted = halted
+            known = self._of(symbol)
+            known.halted = halted
+            if halted:
+                known.halted_in = self._connection
+            else:
+                known.traded_in = self._connection
+
+    def _has_traded(self, known: _Symbol, at: datetime) -> None:
+        """There was a trade at ``at`` or later; one from before the connection says nothing of now."""
+        if self._since is None or at < self._since:
+            return
+        known.traded_in = self._connection
+        if known.halted_in != self._connection:
+            known.halted = False
 
     # Read -------------------------------------------------------------------------------------------------------------
 
@@ -97,6 +136,11 @@ class Board:
         """Whether the exchange has halted the symbol."""
         known = self._symbols.get(symbol)
         return known is not None and known.halted
+
+    def trades(self, symbol: str) -> bool:
+        """Whether the symbol is known to trade since the connection stands."""
+        known = self._symbols.get(symbol)
+        return known is not None and self._since is not None and known.traded_in == self._connection
 
     @property
     def halted(self) -> tuple[str, ...]:

@@ -7,6 +7,8 @@ from typing import Literal
 from torghut_runtime.market.features import Bar
 
 Kind = Literal["live", "backfill", "warm_up"]
+Key = tuple[str, str]
+"""Symbol and timeframe."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,10 +19,14 @@ class ClosedBars:
     (``signal_quality_flag``), and its age decides whether an intent may follow. ``backfill``: none of the bars came by
     the stream. ``warm_up`` is another thing: all the history of one symbol and timeframe, oldest first. Whoever takes
     it forgets what was known of the two and feeds it without deciding.
+
+    ``after_gap``: symbols whose bars here follow minutes that nobody brought. Their features are not what an ordered
+    file would give, until a warm-up of theirs has come.
     """
 
     bars: tuple[Bar, ...]
     kind: Kind = "live"
+    after_gap: frozenset[str] = frozenset()
 
     @property
     def closed_at(self) -> datetime:
@@ -36,3 +42,11 @@ class FillRequest:
     timeframe: str
     start: datetime
     end: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Renewal:
+    """The past of a symbol's minutes is wanted anew, up to ``until`` (UTC)."""
+
+    symbol: str
+    until: datetime

@@ -45,6 +45,8 @@ class DailyAssembler:
     """Orders the native daily bars of every symbol that a daily strategy wants."""
 
     def __init__(self, *, annotate: Annotate = unchanged) -> None:
+        self.backfilled = 0
+        """Days that history brought because the stream did not."""
         self._annotate = annotate
         self._days: dict[str, _Days] = {}
         self._hours = {True: SessionHours(exchange=True), False: SessionHours(exchange=False)}
@@ -103,6 +105,7 @@ class DailyAssembler:
         for bar in bars:
             session = self._session(days, bar)
             if session is not None and session.closes_at > days.done and _is_over(session, asked_at, source_time):
+                self.backfilled += session.day not in days.waiting
                 days.waiting.setdefault(session.day, replace(bar, mark=BACKFILL))
         days.settled = max(days.settled, asked_at - SETTLE_AFTER)
         return self._drained([days])

@@ -45,6 +45,7 @@ class _Row:
 @dataclass(slots=True)
 class _Series:
     rows: deque[_Row] = field(default_factory=lambda: deque[_Row](maxlen=WINDOW))
+    has_gap: bool = False
     seen: int = 0
     newest: datetime | None = None
 
@@ -103,12 +104,16 @@ class FeatureGate:
         if not math.isnan(bar.staleness_ms):
             self._ages.append(bar.staleness_ms)
 
+    def note_gap(self, symbol: str, timeframe: str) -> None:
+        """Bars of these were never brought: until history is fed again the features are those of another past."""
+        self._series.setdefault((symbol, timeframe), _Series()).has_gap = True
+
     def forget(self, symbol: str, timeframe: str) -> None:
         """Begin anew with a symbol and timeframe, before their history is fed again."""
         self._series.pop((symbol, timeframe), None)
 
     def reasons(self, symbol: str, timeframe: str, now: datetime, repeats: int = 0) -> tuple[str, ...]:
-        """Why the symbol may not be entered; empty when it may. A symbol without a bar is stale.
+        """Why the symbol may not be entered; empty when it may. A symbol without a bar, or behind a gap, is stale.
 
         ``repeats``: how many of its last bars the source told twice, which the sequence does not show any more.
         """
@@ -123,7 +128,8 @@ class FeatureGate:
             NULLS: null_rate > self._settings.max_required_null_rate,
             DUPLICATES: _duplicate_ratio(series, repeats) > self._settings.max_duplicate_ratio,
             ORDER: any(row.backward for row in rows),
-            STALE: self._age_ms(symbol, timeframe, series.newest, now) > self._settings.max_staleness_ms,
+            STALE: series.has_gap
+            or self._age_ms(symbol, timeframe, series.newest, now) > self._settings.max_staleness_ms,
         }
         found = tuple(reason for reason in REASONS if failing[reason])
         self._rejections += bool(found)

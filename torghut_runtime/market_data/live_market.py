@@ -19,6 +19,7 @@ from torghut_runtime.engine.market_view import (
 from torghut_runtime.market.features import Bar
 from torghut_runtime.market_data.board import Board
 from torghut_runtime.market_data.broker_facts import AssetBook, CalendarGuard
+from torghut_runtime.market_data.closed_bars import ClosedBars
 from torghut_runtime.market_data.feature_gate import FeatureGate
 from torghut_runtime.market_data.universe import Universe, is_allowed
 from torghut_runtime.orders.increments import US_SHARES, Increments
@@ -98,6 +99,12 @@ class LiveMarket:
         if known is None or known[0] <= bar.event_ts:
             self._closes[bar.symbol] = (bar.event_ts, bar.close)
 
+    def note_gaps(self, closed: ClosedBars) -> None:
+        """Take which of these bars follow others that were never brought, before they are decided on."""
+        for bar in closed.bars:
+            if bar.symbol in closed.after_gap:
+                self._gate.note_gap(bar.symbol, bar.timeframe)
+
     def price(self, bar: Bar, now: datetime, *, waits: bool) -> PriceSnapshot:
         """The reference price; for an order that waits for the next session the last close."""
         increments = self._assets.of(bar.symbol).increments
@@ -123,6 +130,7 @@ class LiveMarket:
         return SymbolFacts(
             halted=self._board.is_halted(symbol),
             frozen=self._is_frozen(symbol),
+            trades=self._board.trades(symbol),
             calendar_agrees=self._calendar.agrees,
             allowed=is_allowed(symbol, strategy.entry.universe_symbols, self._universe.view.symbols),
             tradable=asset.tradable,

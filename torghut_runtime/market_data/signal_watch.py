@@ -3,7 +3,8 @@
 from torghut_runtime.clock import Clock
 from torghut_runtime.market.hours import SessionHours
 from torghut_runtime.market_data.continuity import Evaluation, Observation, SignalContinuity
-from torghut_runtime.market_data.feed import FeedSnapshot, MarketFeed
+from torghut_runtime.market_data.feed import MarketFeed
+from torghut_runtime.market_data.feed_snapshot import FeedSnapshot
 from torghut_runtime.market_data.universe import Universe
 
 

@@ -1,13 +1,13 @@
-"""How much history a symbol needs before its first bar, and daily history as bars. IO only through the given client."""
+"""How much history a symbol needs before its first bar, and history itself. IO only through the given client."""
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, time, timedelta
 from typing import Final
 from zoneinfo import ZoneInfo
 
 from torghut_runtime.engine.market_view import ADV_SESSIONS
-from torghut_runtime.market.aggregation import BACKFILL, daily_bar
+from torghut_runtime.market.aggregation import BACKFILL, MINUTES, Minute, daily_bar
 from torghut_runtime.market.calendar import NEW_YORK, TradingCalendar, is_exchange_traded
 from torghut_runtime.market.features import Bar
 from torghut_runtime.market.hours import SessionHours
@@ -43,6 +43,32 @@ def _session_back(until: datetime, sessions: int) -> datetime:
     days = calendar.sessions((until - timedelta(days=2 * sessions + 14)).date(), until.date())
     begun = [opens for day in days if (opens := calendar.session_open(day)) is not None and opens < until]
     return begun[-min(sessions, len(begun))] if begun else until
+
+
+def past_minutes(
+    history: History,
+    subscriptions: Subscriptions,
+    until: Mapping[str, datetime],
+    hours_of: Callable[[str], SessionHours],
+    asking: Callable[[], None] = lambda: None,
+) -> list[Minute]:
+    """The minutes that symbols need before a moment each, in order per symbol.
+
+    ``asking`` is called before each request: several are made where symbols set out at different moments.
+
+    Raises:
+        HistoryError: no answer.
+    """
+    spans: dict[tuple[datetime, datetime], list[str]] = {}
+    for symbol, end in until.items():
+        start = history_start(subscriptions, symbol, end, hours_of(symbol))
+        spans.setdefault((start, end), []).append(symbol)
+    minutes: list[Minute] = []
+    for (start, end), names in spans.items():
+        asking()
+        found = history.bars(names, MINUTES, start, end) if start < end else {}
+        minutes += [minute for of_symbol in found.values() for minute in of_symbol]
+    return minutes
 
 
 def daily_bars(history: History, symbol: str, count: int, until: datetime, hours: SessionHours) -> list[Bar]:

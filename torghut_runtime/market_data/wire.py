@@ -15,8 +15,8 @@ BAR, UPDATED_BAR, DAILY_BAR, QUOTE, TRADE, STATUS = "b", "u", "d", "q", "t", "s"
 
 _HALTS: Final = frozenset({"H", "P", "2"})
 """Trading halt and pause (tapes C and A/B use letters and digits)."""
-_RESUMPTIONS: Final = frozenset({"T", "3", "Q", "5"})
-"""Trading and quotation resumption; other codes (imbalances, indications) change nothing."""
+_RESUMPTIONS: Final = frozenset({"T", "3"})
+"""Trading goes on. Other codes change nothing: quotes come back (Q) and prices are indicated (5) while it is halted."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -120,6 +120,8 @@ class MarketView:
     calendar_agrees: bool = True
     halted: bool = False
     frozen: bool = False
+    trades: bool = True
+    """Whether it is known to trade since market data were last connected: a halt is told once, to whoever listens."""
     bar_age: float = 0.0
     bar_max_age: float = 0.0
     reference_price: Decimal | None = None
@@ -236,7 +238,7 @@ def market_reasons(market: MarketView, limits: Limits, *, is_exit: bool, opens_s
         *_collected((not market.is_open, "market_closed"), (not market.calendar_agrees, "calendar_broker_mismatch")),
         *stopped,
         *_collected(
-            (old, "signal_stale"),
+            (old or not market.trades, "signal_stale"),
             (market.reference_price is None, "missing_price"),
             (market.reference_price is not None and market.reference_stale, "price_stale"),
             (_outside_collar(market, limits), "price_collar_exceeded"),

@@ -1,16 +1,25 @@
 """What a running engine tells of itself: metrics of its state, and what doctor makes of its status."""
 
+import re
+import time
 from decimal import Decimal
 from typing import Any
 
+import httpx
 import pytest
+import requests
 from alpaca_streams import until
-from live_engine import Desk, desk, desks, entry
+from engine_world import settings_of
+from feed_settings import feed_settings
+from http_world import PATIENT, serving
+from live_engine import REGISTRY, TRADES, Desk, desk, desks, entry
+from simulator_fixtures import control
 
 from torghut_runtime.doctor.findings import examine
 from torghut_runtime.doctor.runtime import facts_of_documents
-from torghut_runtime.engine.engine import Engine
-from torghut_runtime.engine.metrics import as_json
+from torghut_runtime.engine.engine import Engine, EngineOptions
+from torghut_runtime.engine.metrics import TradingMetrics, as_json
+from torghut_runtime.main import create_app
 
 __all__ = ["desk", "desks"]
 
@@ -83,3 +92,36 @@ def test_the_limits_in_effect_are_exported_and_shown(
     assert told.get("exposure_limit", {}) == ({} if gross is None else {"gross": gross})
     rooms = {cap["code"]: cap for cap in engine.status()["limits"]}
     assert Decimal(rooms["daily_loss_limit_reached"]["room"]) == loss
+
+
+def scraped(client: httpx.Client, name: str) -> float:
+    """A sample of ``/metrics``."""
+    found = re.search(rf"^torghut_trading_{re.escape(name)} (\S+)$", client.get("/metrics").text, re.MULTILINE)
+    assert found, name
+    return float(found[1])
+
+
+def test_the_page_of_metrics_tells_what_held_the_event_loop_and_what_a_back_fill_brought(desk: Desk) -> None:
+    desk.write(entry(enter_at=50))
+    trading = settings_of(**{**TRADES, "SIMULATOR_URL": desk.simulator.url, "STRATEGY_CONFIG_PATH": str(desk.catalog)})
+    settings, metrics = feed_settings(given_dsn=desk.dsn), TradingMetrics()
+    engine = Engine(settings, trading, EngineOptions(registry=REGISTRY), metrics=metrics)
+    app = create_app(settings, engine, metrics, deadlines=PATIENT)
+
+    @app.get("/hold")
+    async def hold() -> None:
+        time.sleep(1.5)
+
+    with serving(app) as client:
+        desk.ready(engine)
+        desk.step(engine)
+        assert scraped(client, "backfilled_bars_total") == 0
+        control(desk.simulator, drop_bars=[{"symbol": "AAPL", "count": 2}])
+        requests.post(f"{desk.simulator.url}/sim/step", json={"events": 2}, timeout=60).raise_for_status()
+        desk.step(engine, heard=3)
+        desk.step(engine)
+        until(lambda: scraped(client, "backfilled_bars_total") == 2)
+        until(lambda: scraped(client, "loop_lag_seconds_count") > 0)
+        before = scraped(client, "loop_lag_seconds_sum")
+        client.get("/hold")
+        until(lambda: scraped(client, "loop_lag_seconds_sum") >= before + 1)

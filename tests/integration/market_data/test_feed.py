@@ -10,7 +10,7 @@ from simulator_fixtures import StartSimulator, control
 
 from torghut_runtime.broker.simulator.engine import BrokerSettings
 from torghut_runtime.broker.simulator.tape import Tape, synthetic_tape
-from torghut_runtime.clock import moment_of
+from torghut_runtime.clock import moment_of, nanoseconds_of
 from torghut_runtime.market.aggregation import BACKFILL, LATE, OK
 from torghut_runtime.market.calendar import TradingCalendar
 from torghut_runtime.market_data.subscriptions import Subscriptions
@@ -130,6 +130,35 @@ def test_after_a_lost_connection_what_was_missed_is_back_filled(world: FeedWorld
             bars = world.await_bars(symbol, 6)
             assert [bar.close for bar in bars] == _closes(tape, symbol, 6)
     assert world.feed.snapshot().connections == 2
+
+
+def test_a_gap_beyond_the_look_back_is_warmed_up_anew(start_simulator: StartSimulator, tape: Tape) -> None:
+    begin = TradingCalendar().session_open(date(2026, 1, 6))
+    assert begin is not None
+    simulator = start_simulator(tape, BrokerSettings(start=nanoseconds_of(begin)))
+    world = FeedWorld(simulator, tape, {"AAPL": frozenset({"1Min", "5Min"})}, history=30, lookback=5)
+    refused = {"method": "GET", "path": "/v2/stocks*", "status": 500, "count": 1_000}
+    with feeding(world):
+        world.play(2)
+        world.await_bars("AAPL", 2)
+        control(simulator, disconnect=[{"stream": "data", "seconds": 600}], http_errors=[refused])
+        until(lambda: not world.feed.snapshot().connected)
+        world.play(10, heard=False)
+        until(lambda: world.feed.snapshot().gaps == ("AAPL",))
+        control(simulator, http_errors=[])
+        until(lambda: world.feed.snapshot().connected)
+        world.play(1, heard=False)
+        world.wait(20)
+        until(lambda: world.feed.snapshot().gaps == () and world.feed.snapshot().counts.gaps == 1)
+        world.play(1)
+        last = world.await_bars("AAPL", 2 + 5 + 1 + 1)[-1]
+    own = [bar for bar in tape.bars if bar.symbol == "AAPL"]
+    past = world.warmed_up("AAPL")
+    assert [bar.close for bar in past] == [bar.close for bar in own if moment_of(bar.opens_at) < last.open_ts]
+    fives = world.warmed_up("AAPL", "5Min")
+    assert fives[-1].volume == sum(bar.volume for bar in past if fives[-1].open_ts <= bar.open_ts < fives[-1].event_ts)
+    handed = [group for group in world.received if group.kind != "warm_up"]
+    assert [bool(group.after_gap) for group in handed] == [False] * 2 + [True] * (len(handed) - 3) + [False]
 
 
 def test_a_mute_socket_makes_every_symbol_stale_is_back_filled_and_given_up(world: FeedWorld, tape: Tape) -> None:

@@ -66,6 +66,7 @@ def test_nothing_but_an_operators_flatten_passes_a_halt(gate: Gate, permit: Flat
 def test_of_a_market_only_halt_and_freeze_stop_an_exit(halted: bool, frozen: bool) -> None:
     market = MarketView(
         is_open=False,
+        trades=False,
         bar_age=1e9,
         bar_max_age=0.0,
         reference_price=None,

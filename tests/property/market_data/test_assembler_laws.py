@@ -78,6 +78,6 @@ def test_the_lookback_bounds_what_is_asked_for() -> None:
     assembler = Assembler(lookback=LOOKBACK)
     assembler.follow("AAA", {"1Min"}, OPEN)
     now = OPEN + 101 * MINUTE
-    assembler.hear([minute("AAA", 100)], now)
+    assembler.hear([minute("AAA", 0), minute("AAA", 100)], now)
     request = assembler.missing(now)[0]
     assert (request.start, request.end) == (now - LOOKBACK, OPEN + 100 * MINUTE)

@@ -43,9 +43,51 @@ def test_a_quote_has_two_sides_that_do_not_cross() -> None:
     assert trade_of({"t": BAR["t"], "p": None}) is None
 
 
-@pytest.mark.parametrize(("code", "halted"), [("H", True), ("P", True), ("T", False), ("Q", False), ("D", None)])
+@pytest.mark.parametrize(
+    ("code", "halted"),
+    [("H", True), ("P", True), ("2", True), ("T", False), ("3", False), ("Q", None), ("5", None), ("D", None)],
+)
 def test_statuses_halt_and_resume(code: str, halted: bool | None) -> None:
     assert halt_of({"sc": code}) is halted
+
+
+def at(seconds: float) -> datetime:
+    return AT + timedelta(seconds=seconds)
+
+
+def test_a_symbol_trades_when_there_was_a_trade_since_the_connection_stands() -> None:
+    board = Board()
+    board.traded("AAPL", Trade(at(-1), 1.0))
+    assert not board.trades("AAPL")
+    board.connected(at(0))
+    board.quoted("AAPL", Quote(at(1), 1.0, 1.1))  # quotes come during a halt, too
+    board.traded("AAPL", Trade(at(-0.001), 1.0))  # told late
+    board.minute_traded("AAPL", at(-1))
+    assert not board.trades("AAPL")
+    board.traded("AAPL", Trade(at(0), 1.0))
+    board.minute_traded("MSFT", at(60))
+    assert [board.trades(name) for name in ("AAPL", "MSFT", "TSLA")] == [True, True, False]
+    board.disconnected()
+    assert not board.trades("AAPL")
+    board.connected(at(120))
+    assert not board.trades("AAPL")
+
+
+def test_a_halt_of_this_connection_stays_and_one_of_an_earlier_ends_with_a_trade() -> None:
+    board = Board()
+    board.connected(at(0))
+    board.halt("AAPL", halted=True)
+    board.traded("AAPL", Trade(at(1), 1.0))  # told late
+    assert board.halted == ("AAPL",)
+    board.connected(at(60))
+    board.traded("AAPL", Trade(at(59), 1.0))
+    assert board.halted == ("AAPL",)
+    board.traded("AAPL", Trade(at(60), 1.0))
+    assert board.halted == ()
+    board.halt("MSFT", halted=True)
+    board.halt("MSFT", halted=False)
+    assert board.trades("MSFT")
+    assert board.halted == ()
 
 
 def test_the_quote_of_a_bar_is_the_newest_of_its_minute() -> None:

@@ -221,6 +221,7 @@ MARKET = MarketView(bar_age=60.0, bar_max_age=70.0, reference_price=Decimal(100)
         (NONE, {"halted": True}, "symbol_halted", True),
         (NONE, {"frozen": True}, "symbol_frozen", True),
         ({"bar_age": 70.0}, {"bar_age": 70.001}, "signal_stale", False),
+        (NONE, {"trades": False}, "signal_stale", False),
         (NONE, {"reference_price": None}, "missing_price", False),
         (NONE, {"reference_stale": True}, "price_stale", False),
         ({"order_price": Decimal(102)}, {"order_price": Decimal("102.01")}, "price_collar_exceeded", False),
