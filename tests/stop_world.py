@@ -33,7 +33,7 @@ from torghut_runtime.storage.lease import Lease, acquire
 from torghut_runtime.storage.order_journal import PostgresJournal
 from torghut_runtime.trading_settings import BrokerAccess, TradingSettings
 
-PATIENCE = 30.0
+PATIENCE = 60.0
 NOWHERE = "postgresql://torghut:torghut@127.0.0.1:9/torghut"
 
 
