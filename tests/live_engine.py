@@ -10,6 +10,7 @@ from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 import requests
@@ -153,6 +154,8 @@ Start = Callable[..., Desk]
 def desks(database_dsn: str, tmp_path: Path) -> Generator[Start]:
     """Opens desks; everything ends with the test."""
     with ExitStack() as stack:
+        for name in ("DURABLE_SECONDS", "CANCEL_SECONDS"):  # of a busy machine's database and broker
+            stack.enter_context(patch(f"torghut_runtime.engine.operator_desk.{name}", 20.0))
 
         def start(tape: Tape | None = None, **settings: Any) -> Desk:
             played = tape or minute_tape({"AAPL": [100 + number for number in range(60)]})

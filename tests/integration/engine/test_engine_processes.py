@@ -8,7 +8,6 @@ import sys
 import threading
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
-from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -162,15 +161,7 @@ def test_serve_trades_shows_itself_and_ends_in_order(desk: Desk, tmp_path: Path)
             assert {"loop", "trading", "lease", "trade_updates", "market_data"} <= set(health["components"])
             # One bar to enter on; a limit at a price that the next, higher bar does not touch stays open.
             step(desk)
-            looks = count(1)
-
-            def is_ordered() -> bool:
-                # A starved process loses its lease, and the bar that comes before it has it again is only history.
-                if next(looks) % 500 == 0:
-                    step(desk)
-                return len(desk.orders()) == 1
-
-            until(is_ordered)
+            until(lambda: len(desk.orders()) == 1)
         process.send_signal(signal.SIGTERM)
         process.wait(PATIENCE)
     finally:
