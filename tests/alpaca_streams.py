@@ -43,7 +43,7 @@ def running(stream: TradingStream | StockDataStream) -> Generator[None]:
         yield
     finally:
         loop.call_soon_threadsafe(stop.set)
-        thread.join(30)
+        thread.join(60)
 
 
 def await_listening(simulator: RunningSimulator, stream: str, clients: int = 1) -> None:

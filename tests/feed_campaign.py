@@ -22,6 +22,7 @@ import sqlalchemy as sa
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 from order_messages import ACCOUNT, History, envelope, history, payload
+from tree_commit import tree_commit
 
 from torghut_runtime.errors import StoreUnavailableError
 from torghut_runtime.order_feed.launchers.kafka import KafkaLauncher
@@ -162,7 +163,7 @@ class Campaign:
         self.generator = random.Random(plan.seed + 1)
         self.kafka = KafkaLauncher(folder / "kafka")
         self.postgres = Postgres(folder / "postgres")
-        self.ledger = Ledger(plan.seed, commit())
+        self.ledger = Ledger(plan.seed, tree_commit())
         self.stream = make_stream(plan)
         self._log = (folder / "drivers.log").open("ab")
         self._broken: list[BaseException] = []
@@ -373,8 +374,3 @@ def wait_for(condition: Callable[[], bool], limit_s: float = 120) -> None:
     while not condition():
         assert time.monotonic() < until
         time.sleep(0.1)
-
-
-def commit() -> str:
-    done = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False, cwd=DRIVER.parent)
-    return done.stdout.strip() or "unknown"

@@ -192,7 +192,7 @@ class KeptEngine:
     def _moved(self, action: str, actor: str, after: TradingState, *, cancels: bool = False) -> Operation:
         self.calls.append(action)
         if self.gate is not None:
-            assert self.gate.wait(30)
+            assert self.gate.wait(60)
         before, self.trading = self.trading.state, after
         effects = {"orders_canceled": self.open_orders} if cancels else {}
         if cancels:
@@ -226,7 +226,7 @@ def serving(app: FastAPI) -> Generator[httpx.Client]:
     thread.start()
     try:
         until(lambda: server.started)
-        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as client:
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
             yield client
     finally:
         server.should_exit = True

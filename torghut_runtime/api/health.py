@@ -79,13 +79,15 @@ def health_routes(
         summary="Whether it could trade",
     )
     async def readyz(_: Parameters) -> JSONResponse:
-        engine = view()
+        engine, answers = view(), await reader.answers()
+        # Role first: a standby is ready, a leader that has just got the lease is not.
+        role = engine.role
         reasons = unready_reasons(settings, collector)
         reasons += [each for each in engine.unready_reasons if each not in reasons]
-        if DATABASE_UNAVAILABLE not in reasons and not await reader.answers():
+        if DATABASE_UNAVAILABLE not in reasons and not answers:
             reasons.append(DATABASE_UNAVAILABLE)
         return JSONResponse(
-            {"status": "ready" if not reasons else "not ready", "role": engine.role, "reasons": reasons},
+            {"status": "ready" if not reasons else "not ready", "role": role, "reasons": reasons},
             200 if not reasons else 503,
         )
 

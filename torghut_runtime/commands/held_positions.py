@@ -28,6 +28,7 @@ from torghut_runtime.trading_settings import TradingSettings, load_trading_setti
 
 ZERO: Final = Decimal(0)
 _AROUND: Final = timedelta(days=7)
+"""Before the newest event: the broker's orders since then are compared with ours."""
 _NEW_YORK: Final = ZoneInfo("America/New_York")
 
 
@@ -90,7 +91,7 @@ def held_positions() -> HeldPositions:
     tracker = OrderTracker(label, Portfolio(ZERO))
     with connect(create_engine(load_settings().db_dsn)) as connection:
         booked = position_adjustments.stored_adjustments(connection, label)
-        stored = stored_orders(connection, label)
+        stored = stored_orders(connection, label, kept=_AROUND)
         entries = [*stored.settled, *((each.slot, each.entry) for each in booked)]
         restore(tracker, stored.intents, stored.events, entries)
         frozen = {each.symbol: each for each in position_adjustments.stored_freezes(connection, label)}

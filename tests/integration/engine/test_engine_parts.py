@@ -1,6 +1,5 @@
 """Parts of a running engine that fail, an operator's word, and the end in order."""
 
-import time
 from decimal import Decimal
 
 import httpx
@@ -78,9 +77,7 @@ def test_the_end_cancels_open_entries_and_lets_go_of_the_lease(desks: Start) -> 
     engine = desk.ready(desk.engine(EXECUTION_PREFER_LIMIT="true"))
     desk.step(engine)
     until(lambda: [order["status"] for order in desk.orders()] == ["new"])
-    began = time.monotonic()
-    engine.stop()
-    assert time.monotonic() - began < 10
+    engine.stop(60)
     assert [order["status"] for order in desk.orders()] == ["canceled"]
     assert [row.status for row in desk.rows("SELECT status FROM executions")] == ["canceled"]
     assert [row.over for row in desk.rows("SELECT expires_at <= clock_timestamp() AS over FROM runtime_lease")] == [

@@ -97,7 +97,7 @@ def test_a_trading_thread_that_hangs_has_its_orders_cancelled_and_the_process_en
     desk: Desk, children: Children
 ) -> None:
     desk.write(entry())
-    child = children.start(desk, watchdog=1.0)
+    child = children.start(desk, watchdog=10.0)
     until(lambda: child.last.get("running") is True)
     open_order(desk)
     child.say("block")
@@ -163,7 +163,7 @@ def test_serve_trades_shows_itself_and_ends_in_order(desk: Desk, tmp_path: Path)
             step(desk)
             until(lambda: len(desk.orders()) == 1)
         process.send_signal(signal.SIGTERM)
-        process.wait(10)
+        process.wait(PATIENCE)
     finally:
         if process.poll() is None:
             process.kill()

@@ -203,8 +203,8 @@ def test_what_is_open_in_a_symbol_that_stands_frozen_is_cancelled_at_the_start(d
         store_freeze(connection, "paper", FrozenSymbol("AAPL", "position_mismatch", {}, {}))
     assert engine.in_trading_thread(fail)
     until(lambda: [order["status"] for order in desk.orders()] == ["canceled"])
+    until(lambda: [each["frozen"] for each in engine.positions()["items"]] == [True])
     desk.ready(engine)
-    assert item(engine, "AAPL")["frozen"]
     minute(desk, engine, 1)
     reasons_told = desk.rows("SELECT decision_json->'risk_reasons' AS told FROM trade_decisions ORDER BY bar_ts")
     assert "symbol_frozen" in reasons_told[-1].told

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from order_cases import ACCOUNT
 from simulator_fixtures import control, simulator, start_simulator, step
 from stop_fixtures import Begin, begin, keys_at_broker, payload, world
-from stop_world import NOWHERE, StopWorld, until
+from stop_world import NOWHERE, StopWorld, patient, until
 
 from torghut_runtime.broker.protocol import BrokerError
 from torghut_runtime.broker.simulator.server.launch import RunningSimulator
@@ -20,7 +20,7 @@ from torghut_runtime.orders.firewall import BlockedError
 from torghut_runtime.storage.database import connect, create_engine
 from torghut_runtime.storage.lease import acquire, release
 
-__all__ = ["begin", "simulator", "start_simulator", "world"]
+__all__ = ["begin", "patient", "simulator", "start_simulator", "world"]
 
 
 def refused(call: Callable[[], object]) -> OperationRefusedError:

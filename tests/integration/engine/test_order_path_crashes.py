@@ -2,7 +2,6 @@
 
 import json
 import signal
-import subprocess
 from collections.abc import Generator
 from datetime import date, timedelta
 from decimal import Decimal
@@ -15,6 +14,7 @@ from order_cases import ACCOUNT, BAR, decision, intent
 from order_path_campaign import PER_CYCLE, Campaign, Nursery, at_broker, disagreements, rows
 from order_path_process import ACTIONS, HOLDER, LABELS, OrderPath, leased
 from simulator_fixtures import StartSimulator, control, simulator, start_simulator, step
+from tree_commit import tree_commit
 
 from torghut_runtime.broker.simulator.server.launch import RunningSimulator
 from torghut_runtime.broker.simulator.tape import synthetic_tape
@@ -88,7 +88,7 @@ def test_twenty_kills_under_faults_lose_and_double_nothing(
 def test_two_hundred_kills_under_faults_lose_and_double_nothing(
     engine: sa.Engine, database_dsn: str, start_simulator: StartSimulator, nursery: Nursery
 ) -> None:
-    version = commit()
+    version = tree_commit()
     found = run_campaign(nursery, engine, database_dsn, start_simulator, cycles=200, seed=20_260_106)
     found = {"commit": version, **found}
     LEDGER.parent.mkdir(exist_ok=True)
@@ -106,11 +106,6 @@ def run_campaign(
     simulator = start_simulator(tape)
     step(simulator, 2)
     return Campaign(nursery, dsn, engine, simulator, seed, cycles).run()
-
-
-def commit() -> str:
-    asked = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True)
-    return asked.stdout.strip()
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from engine_world import settings_of
 from order_cases import BAR
 from simulator_fixtures import control, simulator, start_simulator
 from stop_fixtures import begin, keys_at_broker, payload, world
-from stop_world import StopWorld, until
+from stop_world import StopWorld, patient, until
 
 from torghut_runtime.broker.protocol import BrokerError
 from torghut_runtime.broker.simulator.server.launch import RunningSimulator
@@ -32,7 +32,7 @@ from torghut_runtime.risk.trading_state import TradingState, latch_of
 from torghut_runtime.storage.controls import newest_controls
 from torghut_runtime.storage.database import connect
 
-__all__ = ["begin", "simulator", "start_simulator", "world"]
+__all__ = ["begin", "patient", "simulator", "start_simulator", "world"]
 
 MONDAY, TUESDAY = date(2026, 1, 5), date(2026, 1, 6)
 

@@ -234,6 +234,30 @@ def test_reasons_of_the_engine_make_it_unready_and_a_standby_is_ready(database_d
         assert client.get("/readyz").json()["reasons"] == ["broker_unavailable"]
 
 
+class TakesOver(KeptEngine):
+    """A standby that gets the lease as soon as it has said, at a lag of 0, that nothing is in its way."""
+
+    def __getattribute__(self, name: str) -> Any:
+        value = super().__getattribute__(name)
+        if name == "unready_reasons" and super().__getattribute__("lag") == 0.0:
+            self.role, self.unready_reasons = "leader", ("not_reconciled",)
+        return value
+
+
+def test_a_standby_that_gets_the_lease_meanwhile_is_no_leader_that_is_ready(database_dsn: str) -> None:
+    from alpaca_streams import until
+
+    standby = TakesOver(database_dsn, role="standby")
+    with serving(app_of(database_dsn, standby)) as client:
+        until(lambda: client.get("/readyz").status_code == 200)
+        standby.lag = 0.0
+        told = [client.get("/readyz").json() for _ in range(2)]
+    assert told == [
+        {"status": "ready", "role": "standby", "reasons": []},
+        {"status": "not ready", "role": "leader", "reasons": ["not_reconciled"]},
+    ]
+
+
 def test_without_a_database_lists_are_503_and_the_rest_answers() -> None:
     with serving(app_of(DOWN, KeptEngine(DOWN))) as client:
         for path in (*LISTS, "/trading/llm-evaluation", "/db-check"):

@@ -2,6 +2,7 @@
 
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from typing import Any
 
 import pytest
 from alpaca_streams import until
@@ -43,6 +44,25 @@ def test_entries_wait_while_the_brokers_clock_is_more_than_a_minute_apart(
     assert guard.check() is not None
     control(simulator, clock_skew_ms=3_600_000)
     assert guard.check() is None
+
+
+@pytest.mark.parametrize(("told_after", "agrees"), [(-61, False), (-60, True), (0, True), (300, True), (361, False)])
+def test_the_time_that_a_call_takes_is_no_difference(
+    simulator: RunningSimulator, told_after: int, agrees: bool
+) -> None:
+    clock = SimulatedClock(simulator.call(lambda broker: broker.now) + 3600 * 10**9)
+    simulator.call(lambda broker: broker.advance_to(clock.now_ns()))
+    control(simulator, clock_skew_ms=told_after * 1_000)
+
+    class Slow(AlpacaReader):
+        def clock(self) -> Any:
+            told = super().clock()
+            clock.advance_to(clock.now_ns() + 300 * 10**9)
+            return told
+
+    guard = CalendarGuard(Slow(settings_of(SIMULATOR_URL=simulator.url).broker, simulator.url), clock)
+    guard.check()
+    assert guard.agrees == agrees
 
 
 def _close_at(world: FeedWorld, moment: datetime) -> float | None:

@@ -103,6 +103,20 @@ def test_a_bust_of_a_forgotten_fill_takes_it_back() -> None:
     assert tracker.portfolio.cash == 100_000
 
 
+def test_what_was_recalled_for_nothing_new_is_forgotten_again() -> None:
+    tracker = OrderTracker(ACCOUNT, Portfolio(Decimal(100_000)))
+    events = trade(tracker, 0)
+    stored = [each for value in events if (each := tracker.read(value)) is not None]
+    tracker.recall = lambda *_: (intent(0, qty=10), stored)
+    tracker.forget_ended(0, 0)
+    assert tracker.apply(events[1]) is None
+    assert [order.order_id for order in tracker.orders()] == ["order-0"]
+    tracker.forget_ended(1, 5)
+    assert tracker.forget_ended(6, 5) == 1
+    assert list(tracker.orders()) == []
+    assert (tracker.portfolio.position(SLOT).qty, tracker.portfolio.cash) == (10, 99_000)
+
+
 def test_an_order_that_is_open_is_never_forgotten() -> None:
     tracker = OrderTracker(ACCOUNT, Portfolio(Decimal(100_000)))
     order = intent(0, qty=10)

@@ -1,14 +1,16 @@
 """An intent is written before it is sent, and a missing answer is looked up, never taken for a rejection."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
+import msgspec
 import pytest
 from order_cases import decision, intent
 
 from torghut_runtime.broker.protocol import BrokerError, RateLimitedError, RejectedError, UncertainError
 from torghut_runtime.clock import NANOSECONDS, SimulatedClock
+from torghut_runtime.order_feed.event import Source
 from torghut_runtime.orders.firewall import Firewall
 from torghut_runtime.orders.journal import MemoryJournal, NoEvents
 from torghut_runtime.orders.manager import LOOK_UPS, POINTS, OrderManager
@@ -66,9 +68,9 @@ class FakeBroker:
 
 
 class World:
-    def __init__(self, max_retries: int = 0) -> None:
+    def __init__(self, max_retries: int = 0, journal: MemoryJournal | None = None) -> None:
         self.broker, self.clock = FakeBroker(), SimulatedClock(NANOSECONDS)
-        self.journal, self.gate = MemoryJournal(), Gate()
+        self.journal, self.gate = journal or MemoryJournal(), Gate()
         self.portfolio = Portfolio(Decimal(100_000))
         self.points: list[str] = []
         budget = RequestBudget(200, self.clock.now_ns())
@@ -364,8 +366,6 @@ def test_an_order_that_turns_up_after_it_was_given_up_is_ours() -> None:
         "event": "fill", "execution_id": "x", "price": "100", "qty": "10", "timestamp": "2026-01-05T14:40:00Z",
         "order": {**document, "status": "filled", "filled_qty": "10", "filled_avg_price": "100"},
     }  # fmt: skip
-    import msgspec
-
     tracked = world.manager.tracker.apply(msgspec.json.encode(event))
     assert tracked is not None
     assert tracked.intent == order
@@ -385,3 +385,48 @@ def test_an_intent_that_was_never_sent_is_withdrawn(expired: bool) -> None:
     world.manager.withdraw(order, "why", expired=expired)
     assert world.written == ("expired" if expired else "canceled", "why")
     assert (world.reserved, world.broker.calls) == (0, [])
+
+
+class Keeping(MemoryJournal):
+    """Counts what it is given to keep."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.kept: list[bytes] = []
+
+    def record(self, events: Sequence[bytes], source: Source) -> None:
+        self.kept.extend(events)
+
+
+STREAMED = {
+    "id": "order-0", "client_order_id": "somebody", "symbol": "AAPL", "side": "buy", "type": "limit", "qty": "10",
+    "time_in_force": "day", "limit_price": "101", "status": "partially_filled", "filled_qty": "4",
+    "filled_avg_price": "100", "submitted_at": "2026-01-05T14:30:00Z", "updated_at": "2026-01-05T14:31:00Z",
+}  # fmt: skip
+FILL = {"event": "partial_fill", "execution_id": "x", "price": "100", "qty": "4", "timestamp": "2026-01-05T14:31:00Z"}
+
+
+@pytest.mark.parametrize(
+    ("changed", "kept"),
+    [
+        ({}, 0),
+        ({"updated_at": "2026-01-05T14:31:00.000001Z"}, 1),
+        ({"status": "filled"}, 1),
+        ({"status": "pending_cancel"}, 1),
+        ({"filled_qty": "5"}, 1),
+        ({"filled_avg_price": "101"}, 1),
+        ({"limit_price": "102"}, 1),
+        ({"replaced_by": "order-1"}, 1),
+        ({"client_order_id": "another"}, 1),
+        ({"id": "order-1"}, 1),
+    ],
+)
+def test_an_answer_that_repeats_what_the_stream_said_is_not_kept(changed: dict[str, str], kept: int) -> None:
+    journal = Keeping()
+    world = World(journal=journal)
+    manager = world.manager
+    manager.tracker.apply(msgspec.json.encode({**FILL, "order": STREAMED}))
+    before = world.portfolio.symbol_qty("AAPL")
+    assert manager.take_all([{**STREAMED, **changed}]) == 0
+    assert len(journal.kept) == kept
+    assert kept or world.portfolio.symbol_qty("AAPL") == before == 4
