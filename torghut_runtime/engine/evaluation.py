@@ -9,6 +9,7 @@ from typing import Final
 
 from torghut_runtime.clock import Clock
 from torghut_runtime.engine.control_records import ControlInputs, ReconcileOutcome
+from torghut_runtime.engine.flag_source import ALLOW_SHORTS, EMERGENCY_STOP
 from torghut_runtime.engine.live_locks import LiveLocks
 from torghut_runtime.engine.market_system import MarketSystem
 from torghut_runtime.engine.progress import Progress
@@ -50,6 +51,9 @@ class Evaluation:
         self._triggers = ()
         trader.evaluates_bars = False
         trader.continuity = lambda: self._triggers
+        flags = self._stops.flags
+        trader.allows_shorts = lambda: flags.switch(ALLOW_SHORTS).effective
+        trader.emergency_stop.armed = lambda: flags.switch(EMERGENCY_STOP).effective
         self._stops.serve(trader.dispatcher)
         self.live_gate_missing = self._locks.check()
 

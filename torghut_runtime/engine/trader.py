@@ -118,6 +118,8 @@ class Trader:
         self.blocks = blocks or StrategyBlocks()
         self.continuity: Callable[[], Sequence[str]] = tuple
         """Reasons that market data give to stop, asked at every evaluation."""
+        self.allows_shorts: Callable[[], bool] = lambda: self.limits.allow_shorts
+        """Whether shorts may be opened now; a flag may forbid what the limits allow."""
         self.evaluates_bars = True
         """Whether new bars are evaluations of the emergency stop; a process that trades evaluates by the clock."""
         self.emergency_stop = EmergencyStop(
@@ -328,7 +330,7 @@ class Trader:
         slot = slot_of(verdict)
         held = self.portfolio.position(slot).qty
         fraction = float(verdict.out[1])
-        if fraction < 0.0 and not self.limits.allow_shorts:
+        if fraction < 0.0 and not self.allows_shorts():
             return ZERO
         side: Side = "buy" if fraction >= 0.0 else "sell"
         price = self._prices[verdict.bar.symbol]
@@ -391,7 +393,7 @@ class Trader:
         entry = EntryDraft(verdict, side, price, limit, Sized(ZERO), [])
         exposure = with_taken(self.account.exposure(slot, side, self._clock.now_ns()), taken)
         worst = float(entry.worst_price)
-        if side == "sell" and held <= 0 and not self.limits.allow_shorts:
+        if side == "sell" and held <= 0 and not self.allows_shorts():
             entry.reasons.append(SHORTS)
         elif change is None:
             wish = wish_of(verdict.strategy, float(verdict.out[1]), price.increments.lot)
@@ -481,11 +483,13 @@ class Trader:
         if self._circuit.is_open(slot[0], now_ns):
             reasons.append(DEGRADED)
         opens_short = terms.side == "sell" and self.portfolio.position(slot).qty <= 0
+        if opens_short and not self.allows_shorts():
+            reasons.append(SHORTS)
         self.portfolio.release(intent.client_order_id)
         exposure = self.account.exposure(slot, terms.side, now_ns)
         self.portfolio.reserve(intent)
         asked = self._entry_of(strategy, terms.side, terms.qty, intent.worst_price, terms.symbol, opens_short)
-        return reasons + entry_reasons(asked, exposure, self.limits)
+        return list(dict.fromkeys([*reasons, *entry_reasons(asked, exposure, self.limits)]))
 
     def _entry_of(
         self, strategy: BoundStrategy, side: Side, qty: Decimal, worst: Decimal, symbol: str, opens_short: bool
