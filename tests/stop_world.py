@@ -18,7 +18,7 @@ from torghut_runtime.broker.simulator.server.launch import RunningSimulator
 from torghut_runtime.clock import SystemClock
 from torghut_runtime.engine.account_view import AccountView
 from torghut_runtime.engine.dispatcher import Dispatcher
-from torghut_runtime.engine.flag_source import KILL_SWITCH, Switch, environment_values, merged
+from torghut_runtime.engine.flag_source import CLASSES, Switch, environment_values, merged
 from torghut_runtime.engine.flatten import Flattener
 from torghut_runtime.engine.market_view import PriceSnapshot
 from torghut_runtime.engine.operator_desk import OperatorDesk
@@ -59,8 +59,7 @@ class Flags:
         value, answer = self.environment[setting], self.answers.get(setting)
         if answer is None:
             return Switch(value, None, value)
-        kind = "stop" if setting == KILL_SWITCH else "permission"
-        return Switch(value, answer, merged(kind, value, answer, usable=True, last=None))
+        return Switch(value, answer, merged(CLASSES[setting], value, answer, usable=True, last=None))
 
 
 class StopWorld:

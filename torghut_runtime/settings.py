@@ -14,6 +14,7 @@ from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_vali
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from sqlalchemy.exc import ArgumentError
 
+from torghut_runtime.addresses import is_web_address
 from torghut_runtime.errors import InputError
 from torghut_runtime.operator_tokens import OperatorToken, entries_of
 from torghut_runtime.trading_settings import TradingMode
@@ -137,6 +138,13 @@ class Settings(BaseSettings):
     @classmethod
     def _tokens(cls, given: object) -> object:
         return entries_of(given) if isinstance(given, str) else given
+
+    @field_validator("webhook_url")
+    @classmethod
+    def _web_address(cls, text: str | None) -> str | None:
+        if text is not None and not is_web_address(text):
+            raise ValueError("must be an http or https address")
+        return text
 
     @field_validator("order_feed_bootstrap_servers")
     @classmethod

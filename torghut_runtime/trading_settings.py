@@ -81,6 +81,7 @@ class TradingMode(_Group):
     enabled: bool = _setting("TRADING_ENABLED", False)
     mode: Literal["paper", "live"] = _setting("TRADING_MODE", "paper")
     live_enabled: bool = _setting("TRADING_LIVE_ENABLED", False)
+    gate_policy_path: Path | None = _setting("TRADING_GATE_POLICY_PATH", None)
     given_account_label: str | None = _setting("TRADING_ACCOUNT_LABEL", None, min_length=1, max_length=64)
     poll_ms: int = _setting("TRADING_POLL_MS", 5_000, ge=50, le=600_000)
     reconcile_ms: int = _setting("TRADING_RECONCILE_MS", 15_000, ge=100, le=3_600_000)

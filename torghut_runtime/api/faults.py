@@ -1,11 +1,13 @@
 """How a call that cannot be answered is answered: one shape, a code, and never what the caller sent."""
 
 from collections.abc import Mapping
+from http import HTTPStatus
 from typing import Any, Final, cast
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from torghut_runtime.api.documents.values import Fault
 from torghut_runtime.errors import StoreUnavailableError
@@ -52,10 +54,17 @@ def answer_faults(app: FastAPI) -> None:
         found = told_faults(cast("RequestValidationError", error).errors())
         return JSONResponse(fault_body("invalid_parameters", found), 422)
 
+    def refused(request: Request, error: Exception) -> JSONResponse:
+        del request
+        found = cast("StarletteHTTPException", error)
+        code = HTTPStatus(found.status_code).phrase.lower().replace(" ", "_")
+        return JSONResponse(fault_body(code), found.status_code, headers=found.headers)
+
     def unavailable(request: Request, error: Exception) -> JSONResponse:
         del request, error
         return JSONResponse(fault_body(DATABASE_UNAVAILABLE), 503)
 
     app.add_exception_handler(HttpFaultError, fault)
     app.add_exception_handler(RequestValidationError, invalid)
+    app.add_exception_handler(StarletteHTTPException, refused)
     app.add_exception_handler(StoreUnavailableError, unavailable)

@@ -5,6 +5,7 @@ from dataclasses import asdict
 import click
 
 from torghut_runtime.command_line import ExitCode, end, examples, json_option, print_json, print_table
+from torghut_runtime.errors import InputError
 
 URL = "http://127.0.0.1:8181"
 
@@ -19,12 +20,15 @@ def doctor(url: str, token: str | None, as_json: bool) -> None:
     Asks the running runtime. Where none answers, environment, files and database are judged, and that is said; what
     only a running process knows stays unknown then.
     """
+    from torghut_runtime.addresses import is_web_address
     from torghut_runtime.doctor.environment import facts_of_environment
     from torghut_runtime.doctor.findings import examine, is_blocked
     from torghut_runtime.doctor.runtime import facts_of_runtime
     from torghut_runtime.settings import load_settings
     from torghut_runtime.trading_settings import load_trading_settings
 
+    if not is_web_address(url):
+        raise InputError("must be http(s)://HOST[:PORT]", field="--url")
     trading = load_trading_settings()
     facts = facts_of_runtime(url, token, lag_limit=trading.data.stale_lag_seconds)
     answered = facts is not None

@@ -26,8 +26,7 @@ def forward(outbox_dir: Path | None, account_label: str | None, metrics_port: in
     For installations without a trading runtime only: the broker allows one connection per key. SIGTERM stops reading,
     flushes for up to 10 seconds and exits with 0; what is left stays in the outbox.
     """
-    from prometheus_client import start_http_server
-
+    from torghut_runtime.addresses import metrics_server
     from torghut_runtime.order_feed.forwarding import forwarding
     from torghut_runtime.settings import load_settings
     from torghut_runtime.trading_settings import load_trading_settings
@@ -44,6 +43,6 @@ def forward(outbox_dir: Path | None, account_label: str | None, metrics_port: in
     settings = load_settings(), load_trading_settings()
     with forwarding(*settings, outbox_dir=outbox_dir, account_label=account_label) as running:
         if metrics_port:
-            start_http_server(metrics_port, addr="127.0.0.1", registry=running.metrics.registry)
+            metrics_server(metrics_port, running.metrics.registry)
         click.echo("forwarding")
         stop.wait()

@@ -1,8 +1,10 @@
 """``torghut-runtime serve``: the HTTP service of the runtime."""
 
+from contextlib import suppress
+
 import click
 
-from torghut_runtime.command_line import examples
+from torghut_runtime.command_line import ExitCode, end, examples
 
 
 @click.command(epilog=examples("torghut-runtime serve", "torghut-runtime serve --port 8191"))
@@ -16,8 +18,15 @@ def serve(host: str, port: int) -> None:
     """
     import uvicorn
 
+    from torghut_runtime.addresses import listening_socket
     from torghut_runtime.logs import configure_logging
     from torghut_runtime.main import create_engine_app
 
     configure_logging()
-    uvicorn.run(create_engine_app(), host=host, port=port, log_config=None, timeout_graceful_shutdown=1)
+    app = create_engine_app()
+    listener = listening_socket(port, host)  # before the engine starts: it would trade, and end at once
+    server = uvicorn.Server(uvicorn.Config(app, log_config=None, timeout_graceful_shutdown=1))
+    with listener, suppress(KeyboardInterrupt):
+        server.run([listener])
+    if not server.started:
+        end(ExitCode.FAILURE)

@@ -78,10 +78,11 @@ def simulate(
 
     Prints one JSON line with the address once it listens.
     """
+    from torghut_runtime.addresses import listening_socket
     from torghut_runtime.broker.simulator.engine import SimulatedBroker
     from torghut_runtime.broker.simulator.server.app import ServerSettings
     from torghut_runtime.broker.simulator.server.credentials import Credentials
-    from torghut_runtime.broker.simulator.server.launch import listening_socket, serve
+    from torghut_runtime.broker.simulator.server.launch import serve
     from torghut_runtime.broker.simulator.server.pacing import Pace
     from torghut_runtime.broker.simulator.tape import read_tape, synthetic_tape
 

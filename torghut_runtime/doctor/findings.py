@@ -99,7 +99,8 @@ _REMEDIES: Final = {
     "live_flag_off": "turn the flag torghut_trading_live_enabled on",
     "live_emergency_stop_off": "turn the emergency stop on: TRADING_EMERGENCY_STOP_ENABLED and its flag",
     "live_settings_missing": "set TRADING_MODE=live and TRADING_LIVE_ENABLED=true",
-    "live_gate_policy_denied": "the gate policy must say gate5_live_enabled; see docs/gates.md",
+    "live_gate_policy_denied": "TRADING_GATE_POLICY_PATH must name a gate policy with gate5_live_enabled, and the "
+    "newest decision about each strategy's candidate must promote it to live; see docs/stops.md",
     "live_approval_missing": "torghut approvals: a person has to approve live trading",
     "live_approval_expired": "torghut approvals: the approval has expired, a person has to renew it",
     "live_provenance_unverified": "every enabled strategy needs a verified attestation",

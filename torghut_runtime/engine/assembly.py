@@ -20,6 +20,7 @@ from torghut_runtime.engine.heartbeat import Heartbeat
 from torghut_runtime.engine.inbox import Inbox
 from torghut_runtime.engine.leadership import MARGIN_SECONDS, RENEW_SECONDS, Leadership
 from torghut_runtime.engine.live_catalog import Features, LiveCatalog, Provenance, without_attestations
+from torghut_runtime.engine.live_locks import LiveLocks
 from torghut_runtime.engine.market_system import MarketSystem, features_of
 from torghut_runtime.engine.metrics import TradingMetrics
 from torghut_runtime.engine.probe import Probe
@@ -181,7 +182,8 @@ def assembled(host: Host, clock: Clock) -> Parts:
     market = MarketSystem(trading, clock, AlpacaReader(trading.broker, url), emit, metrics)
     provenance = options.provenance or without_attestations(required=trading.require_provenance)
     catalog = LiveCatalog(trading.strategies, options.features, clock, provenance, registry=options.registry)
-    evaluation = Evaluation(trading, clock, stops, market, catalog, updates.feed_reasons)
+    locks = LiveLocks(trading, impatient, stops, catalog, clock)
+    evaluation = Evaluation(trading, clock, stops, market, locks, updates.feed_reasons)
     loop = TradingLoop(
         Surroundings(
             outside=outside,

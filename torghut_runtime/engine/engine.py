@@ -217,6 +217,7 @@ class Engine:
             inbox=running.inbox,
             core=lambda: running.loop.core,
             strategies=lambda: [each.strategy_id for each in running.catalog.current.strategies],
+            live_gate=lambda: running.loop.evaluation.live_gate_missing if self.trading.mode.mode == "live" else (),
         )
 
     def dependencies(self) -> Mapping[str, Dependency]:

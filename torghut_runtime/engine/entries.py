@@ -65,6 +65,7 @@ class Entries:
         circuit: StrategyCircuit,
         blocks: StrategyBlocks,
         refusals: Refusals,
+        allows_shorts: Callable[[], bool],
         frozen: FrozenSymbols,
         strategies: Callable[[], Sequence[BoundStrategy]],
         clock: Clock,
@@ -84,6 +85,7 @@ class Entries:
         self._circuit = circuit
         self._blocks = blocks
         self._refusals = refusals
+        self._allows_shorts = allows_shorts
         self._frozen = frozen
         self._strategies = strategies
         self._clock = clock
@@ -110,7 +112,7 @@ class Entries:
         entry = EntryDraft(verdict, side, price, limit, Sized(ZERO), [])
         exposure = with_taken(self._account.exposure(slot, side, self._clock.now_ns()), taken)
         worst = float(entry.worst_price)
-        if side == "sell" and held <= 0 and not self._limits.allow_shorts:
+        if side == "sell" and held <= 0 and not self._allows_shorts():
             entry.reasons.append(SHORTS)
         elif change is None:
             wish = wish_of(verdict.strategy, float(verdict.out[1]), price.increments.lot)
@@ -202,11 +204,13 @@ class Entries:
         if self._circuit.is_open(slot[0], now_ns):
             reasons.append(DEGRADED)
         opens_short = terms.side == "sell" and self._portfolio.position(slot).qty <= 0
+        if opens_short and not self._allows_shorts():
+            reasons.append(SHORTS)
         self._portfolio.release(intent.client_order_id)
         exposure = self._account.exposure(slot, terms.side, now_ns)
         self._portfolio.reserve(intent)
         asked = self._entry_of(strategy, terms.side, terms.qty, intent.worst_price, terms.symbol, opens_short)
-        return reasons + entry_reasons(asked, exposure, self._limits)
+        return list(dict.fromkeys([*reasons, *entry_reasons(asked, exposure, self._limits)]))
 
     def _entry_of(
         self, strategy: BoundStrategy, side: Side, qty: Decimal, worst: Decimal, symbol: str, opens_short: bool

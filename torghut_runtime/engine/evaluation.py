@@ -9,7 +9,8 @@ from typing import Final
 
 from torghut_runtime.clock import Clock
 from torghut_runtime.engine.control_records import ControlInputs, ReconcileOutcome
-from torghut_runtime.engine.live_catalog import MISSING, LiveCatalog
+from torghut_runtime.engine.flag_source import ALLOW_SHORTS, EMERGENCY_STOP
+from torghut_runtime.engine.live_locks import LiveLocks
 from torghut_runtime.engine.market_system import MarketSystem
 from torghut_runtime.engine.progress import Progress
 from torghut_runtime.engine.stop_system import StopSystem
@@ -31,7 +32,7 @@ class Evaluation:
         clock: Clock,
         stops: StopSystem,
         market: MarketSystem,
-        catalog: LiveCatalog,
+        locks: LiveLocks,
         feed_reasons: FeedReasons,
     ) -> None:
         self.live_gate_missing: tuple[str, ...] = ()
@@ -41,7 +42,7 @@ class Evaluation:
         self._clock = clock
         self._stops = stops
         self._market = market
-        self._catalog = catalog
+        self._locks = locks
         self._feed_reasons = feed_reasons
         self._triggers: tuple[str, ...] = ()
 
@@ -50,23 +51,19 @@ class Evaluation:
         self._triggers = ()
         trader.evaluates_bars = False
         trader.continuity = lambda: self._triggers
+        flags = self._stops.flags
+        trader.allows_shorts = lambda: flags.switch(ALLOW_SHORTS).effective
+        trader.emergency_stop.armed = lambda: flags.switch(EMERGENCY_STOP).effective
         self._stops.serve(trader.dispatcher)
-        self._check_live_gate()
+        self.live_gate_missing = self._locks.check()
 
     def evaluate(self, trader: Trader, progress: Progress) -> None:
         """One evaluation."""
         self._triggers = self._market.evaluate().triggers
         trader.watch()
         self._stops.store_baselines(trader.account.baselines)
-        self._check_live_gate()
+        self.live_gate_missing = self._locks.check()
         self.control_inputs = self._inputs(trader, progress)
-
-    def _check_live_gate(self) -> None:
-        strategies = self._catalog.current.strategies
-        verified = {each.strategy_id: MISSING not in each.refusals for each in strategies if each.enabled}
-        # Policy and approval are read by nobody yet: what is not known is missing, so live trading is closed.
-        required = self._settings.require_provenance
-        self.live_gate_missing = tuple(self._stops.check_live_gate(None, None, verified if required else None))
 
     def _inputs(self, trader: Trader, progress: Progress) -> ControlInputs:
         reconciled, period = progress.last_reconcile_at, self._settings.mode.reconcile_ms / 1_000

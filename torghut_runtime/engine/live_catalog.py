@@ -47,8 +47,13 @@ class LoadedStrategy:
     entry: StrategyEntry
     bound: BoundStrategy | None
     error: str | None
-    refusals: tuple[str, ...]
-    """Reasons against its entries: the catalog's, and those of provenance."""
+    provenance: tuple[str, ...]
+    """Reasons of provenance against its entries; empty where it is in order, or none is required."""
+
+    @property
+    def refusals(self) -> tuple[str, ...]:
+        """Reasons against its entries: the catalog's, and those of provenance."""
+        return self.provenance if self.enabled and self.bound is not None else (DISABLED, *self.provenance)
 
     @property
     def strategy_id(self) -> str:
@@ -241,10 +246,10 @@ class LiveCatalog:
         self.current = LoadedCatalog(loaded, file_digest, self._clock.now())
 
     def _loaded(self, entry: StrategyEntry) -> LoadedStrategy:
-        refusals = [] if entry.enabled else [DISABLED]
+        provenance = tuple(self._provenance(entry))
         try:
             bound = resolve(entry, self._features(entry.base_timeframe), self._registry)
         except StrategyError as error:
             log.error("strategy %s does not run: %s", entry.strategy_id, error)  # noqa: TRY400 - told, not traced
-            return LoadedStrategy(entry, None, f"{error.reason}: {error}", (DISABLED,))
-        return LoadedStrategy(entry, bound, None, (*refusals, *self._provenance(entry)))
+            return LoadedStrategy(entry, None, f"{error.reason}: {error}", provenance)
+        return LoadedStrategy(entry, bound, None, provenance)

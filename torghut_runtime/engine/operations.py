@@ -32,12 +32,14 @@ class EngineOperations:
         inbox: Inbox[Any],
         core: Callable[[], TradingCore | None],
         strategies: Callable[[], Collection[str]],
+        live_gate: Callable[[], Sequence[str]],
     ) -> None:
         self._stops = stops
         self._leadership = leadership
         self._inbox = inbox
         self._core = core
         self._strategies = strategies
+        self._live_gate = live_gate
         self._nothing = OrderTracker(stops.account_label, Portfolio(Decimal(0)))
 
     def _desk(self) -> OperatorDesk:
@@ -49,6 +51,7 @@ class EngineOperations:
             flattener=None if core is None else core.flattener(self._stops.cancel_all),
             in_trading_thread=self._in_trading_thread,
             strategies=self._strategies,
+            live_gate=self._live_gate,
             mismatched=tuple if core is None else core.mismatched,
         )
 

@@ -53,7 +53,7 @@ class OperatorDesk:
         flattener: Flattener | None = None,
         in_trading_thread: InTradingThread,
         strategies: Callable[[], Collection[str]],
-        live_gate: Callable[[], Sequence[str]] = tuple,
+        live_gate: Callable[[], Sequence[str]],
         mismatched: Callable[[], Collection[str]] = tuple,
     ) -> None:
         self._stops = stops

@@ -111,9 +111,8 @@ class EmergencyStop:
         stance: Stance,
         clock: Clock,
         vitals: Callable[[], Vitals],
-        armed: Callable[[], bool] | None = None,
     ) -> None:
-        self.armed = armed or (lambda: stops.emergency_stop)
+        self.armed: Callable[[], bool] = lambda: stops.emergency_stop
         self._limits = limits
         self._stops = stops
         self._stance = stance

@@ -99,6 +99,8 @@ class Trader:
         self.blocks = blocks or StrategyBlocks()
         self.continuity: Callable[[], Sequence[str]] = tuple
         """Reasons that market data give to stop, asked at every evaluation."""
+        self.allows_shorts: Callable[[], bool] = lambda: self.limits.allow_shorts
+        """Whether shorts may be opened now; a flag may forbid what the limits allow."""
         self.evaluates_bars = True
         """Whether new bars are evaluations of the emergency stop; a process that trades evaluates by the clock."""
         self.emergency_stop = EmergencyStop(
@@ -133,6 +135,7 @@ class Trader:
             circuit=self._circuit,
             blocks=self.blocks,
             refusals=refusals,
+            allows_shorts=lambda: self.allows_shorts(),
             frozen=self.frozen,
             strategies=lambda: self.driver.strategies,
             clock=clock,
@@ -333,7 +336,7 @@ class Trader:
         slot = slot_of(verdict)
         held = self.portfolio.position(slot).qty
         fraction = float(verdict.out[1])
-        if fraction < 0.0 and not self.limits.allow_shorts:
+        if fraction < 0.0 and not self.allows_shorts():
             return ZERO
         side: Side = "buy" if fraction >= 0.0 else "sell"
         price = self._prices.of(verdict.bar.symbol)

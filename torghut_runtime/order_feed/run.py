@@ -7,8 +7,9 @@ from collections.abc import Callable, Sequence
 from types import FrameType
 from typing import Final
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, start_http_server
+from prometheus_client import CollectorRegistry, Counter, Histogram
 
+from torghut_runtime.addresses import metrics_server
 from torghut_runtime.order_feed.ingest import PREFIX
 from torghut_runtime.order_feed.ingestor import OrderFeedIngestor
 from torghut_runtime.order_feed.log import KafkaLog
@@ -71,7 +72,7 @@ def run_driver(
     restore = _stop_on_signals(stop)
     registry = CollectorRegistry()
     metrics = DriverMetrics(registry)
-    server = None if metrics_port is None else start_http_server(metrics_port, addr="127.0.0.1", registry=registry)
+    server = None if metrics_port is None else metrics_server(metrics_port, registry)
     try:
         if configuration(settings) is not None:
             stop.wait()  # nothing to do until somebody changes the settings and starts again

@@ -1,7 +1,7 @@
 """Whether orders may go to a live account: one pure function that names everything that is missing (``runtime.md`` 4).
 
 Shipped closed. A gate that is not open halts trading; nothing here, and nobody who reads this, falls back to paper.
-Where policy, approval and provenance come from is the engine's business.
+Where policy, approval and provenance come from is told in :mod:`torghut_runtime.engine.live_locks`.
 """
 
 from collections.abc import Mapping
@@ -30,11 +30,13 @@ class LivePolicy:
     """What of the gate policy counts here; a policy that cannot be read is None."""
 
     gate5_live_enabled: bool
+    promoted: bool
+    """Whether the run of every enabled strategy was promoted to live, and nothing was decided against it since."""
 
 
 @dataclass(frozen=True, slots=True)
 class LiveApproval:
-    """The newest approval of the ledger that was not revoked, and the time at which it is judged."""
+    """Of the approvals that were not revoked the one that ends first, and the time at which it is judged."""
 
     expires_at: datetime
     judged_at: datetime
@@ -59,8 +61,8 @@ def live_gate(
 
     Args:
         settings: of the environment; mode and caps count.
-        policy: the gate policy.
-        approval: somebody's approval.
+        policy: the gate policy, and what was decided by one.
+        approval: somebody's approval of every enabled strategy's run.
         provenance: of every enabled strategy, whether its attestation was verified.
         flags: what is in effect now.
     """
@@ -68,7 +70,7 @@ def live_gate(
     checks = (
         (mode.mode == "live" and mode.live_enabled, SETTINGS),
         (flags is not None and flags.live_enabled, FLAG),
-        (policy is not None and policy.gate5_live_enabled, POLICY),
+        (policy is not None and policy.gate5_live_enabled and policy.promoted, POLICY),
         (approval is not None, APPROVAL),
         (approval is None or approval.judged_at < approval.expires_at, EXPIRED),
         (provenance is not None and all(provenance.values()), PROVENANCE),

@@ -195,6 +195,18 @@ def history(connection: sa.Connection, subject: str) -> list[LedgerRow]:
     return [_row(item) for item in connection.execute(query)]
 
 
+def rows_about(connection: sa.Connection, subject: str, kind: LedgerKind) -> list[LedgerRow]:
+    """All rows of one kind about ``subject``, oldest first."""
+    table = governance_ledger
+    query = sa.select(table).where(table.c.subject == subject, table.c.kind == kind).order_by(table.c.seq)
+    return [_row(item) for item in connection.execute(query)]
+
+
+def is_untouched(row: LedgerRow) -> bool:
+    """Whether a row's content gives its hash; whether the chain holds is :func:`verify`'s question."""
+    return row.hash == _hash(row.prev_hash, row.seq, row.kind, row.subject, row.at, row.actor, row.body)
+
+
 def _row(item: sa.Row[Any]) -> LedgerRow:
     return LedgerRow(item.seq, item.kind, item.subject, item.at, item.actor, item.body, item.prev_hash, item.hash)
 

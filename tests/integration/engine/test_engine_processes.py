@@ -6,7 +6,8 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -139,10 +140,9 @@ def test_a_leader_that_was_paused_submits_nothing_when_it_wakes(desk: Desk, chil
     assert {row.client_order_id for row in intents} == set(keys)
 
 
-def test_serve_trades_shows_itself_and_ends_in_order(desk: Desk, tmp_path: Path) -> None:
-    desk.write({"strategy_id": "hold", "strategy_type": "buy_and_hold", "universe_symbols": ["AAPL"]})
-    port = free_port()
-    environment = {
+def environment(desk: Desk) -> dict[str, str]:
+    """That of a process that trades at the desk."""
+    return {
         **{name: value for name, value in os.environ.items() if not name.startswith(("TRADING_", "DB_"))},
         "DB_DSN": desk.dsn,
         "TRADING_ENABLED": "true",
@@ -152,11 +152,31 @@ def test_serve_trades_shows_itself_and_ends_in_order(desk: Desk, tmp_path: Path)
         "TRADING_STRATEGY_CONFIG_MODE": "sync",
         "TRADING_STATIC_SYMBOLS": "AAPL",
     }
-    program = Path(sys.executable).parent / "torghut-runtime"
-    process = subprocess.Popen([program, "serve", "--port", str(port)], cwd=tmp_path, env=environment)
+
+
+@contextmanager
+def running(command: Sequence[str | Path], desk: Desk, folder: Path) -> Generator["subprocess.Popen[bytes]"]:
+    """A process; it is gone afterwards, with whatever it has started."""
+    process = subprocess.Popen(command, cwd=folder, env=environment(desk), start_new_session=True)
     try:
+        yield process
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait(30)
+
+
+HOLDS = {"strategy_id": "hold", "strategy_type": "buy_and_hold", "universe_symbols": ["AAPL"]}
+READY = {"status": "ready", "role": "leader", "reasons": []}
+
+
+def test_serve_trades_shows_itself_and_ends_in_order(desk: Desk, tmp_path: Path) -> None:
+    desk.write(HOLDS)
+    port = free_port()
+    program = Path(sys.executable).parent / "torghut-runtime"
+    with running([program, "serve", "--port", str(port)], desk, tmp_path) as process:
         with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as client:
-            until(lambda: readiness(client) == {"status": "ready", "role": "leader", "reasons": []})
+            until(lambda: readiness(client) == READY)
             health = client.get("/healthz").json()
             assert {"loop", "trading", "lease", "trade_updates", "market_data"} <= set(health["components"])
             # One bar to enter on; a limit at a price that the next, higher bar does not touch stays open.
@@ -164,15 +184,66 @@ def test_serve_trades_shows_itself_and_ends_in_order(desk: Desk, tmp_path: Path)
             until(lambda: len(desk.orders()) == 1)
         process.send_signal(signal.SIGTERM)
         process.wait(PATIENCE)
-    finally:
-        if process.poll() is None:
-            process.kill()
-            process.wait(30)
-    lease = desk.rows("SELECT expires_at <= clock_timestamp() AS over FROM runtime_lease")
-    assert [row.over for row in lease] == [True]
+    assert lease_is_over(desk)
     assert [order["status"] for order in desk.orders()] in (["canceled"], ["filled"])
     executions = {row.client_order_id: row.status for row in desk.rows("SELECT * FROM executions")}
     assert executions == {order["client_order_id"]: order["status"] for order in desk.orders()}
+
+
+def test_a_reload_ends_the_engine_in_order_before_the_next_one_begins(desk: Desk, tmp_path: Path) -> None:
+    desk.write(HOLDS)
+    port = free_port()
+    code = tmp_path / "code"
+    code.mkdir()
+    (code / "changed.py").write_text("VERSION = 1\n")
+    served = [sys.executable, "-m", "uvicorn", "torghut_runtime.main:app", "--port", str(port)]
+    with running([*served, "--reload", "--reload-dir", str(code)], desk, tmp_path) as process:
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as client:
+            until(lambda: readiness(client) == READY)
+            step(desk)
+            until(lambda: len(desk.orders()) == 1)
+        first = leader(desk)
+        assert (alive(first.pid), first.token) == (True, 1)
+        (code / "changed.py").write_text("VERSION = 2\n")
+        until(lambda: leader(desk).pid != first.pid)
+        assert not alive(first.pid)
+        assert leader(desk).token == 2
+        # What was open is cancelled by the engine that opened it, and in its own books.
+        assert [order["status"] for order in desk.orders()] in (["canceled"], ["filled"])
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as client:
+            until(lambda: readiness(client) == READY)
+        second = leader(desk)
+        process.send_signal(signal.SIGTERM)
+        process.wait(PATIENCE)
+        assert not alive(second.pid)
+    assert lease_is_over(desk)
+
+
+@dataclass(frozen=True)
+class Leader:
+    """Who holds the lease, by its process."""
+
+    pid: int
+    token: int
+
+
+def leader(desk: Desk) -> Leader:
+    (row,) = desk.rows("SELECT holder, fencing_token FROM runtime_lease")
+    return Leader(int(row.holder.split(":")[1]), row.fencing_token)
+
+
+def alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def lease_is_over(desk: Desk) -> bool:
+    return [row.over for row in desk.rows("SELECT expires_at <= clock_timestamp() AS over FROM runtime_lease")] == [
+        True
+    ]
 
 
 def readiness(client: httpx.Client) -> Any:

@@ -19,7 +19,7 @@ from simulator_fixtures import control
 from stop_world import Flags
 
 from torghut_runtime.engine.engine import Engine, EngineOptions
-from torghut_runtime.engine.flag_source import KILL_SWITCH, Switch
+from torghut_runtime.engine.flag_source import ALLOW_SHORTS, EMERGENCY_STOP, KILL_SWITCH, Switch
 from torghut_runtime.engine.heartbeat import Heartbeat
 from torghut_runtime.main import create_app
 from torghut_runtime.storage.database import create_engine
@@ -203,6 +203,34 @@ def test_without_the_permission_of_flags_exits_go_out_alone_until_it_is_back(
             break
     assert engine.status()["trading_state"]["state"] == "ACTIVE"
     assert held(engine) == {"AAPL": Decimal(10)}
+
+
+def test_a_flag_forbids_shorts_that_the_environment_allows_until_it_is_back(desks: Start) -> None:
+    desk = flat(desks)
+    desk.write(entry(enter_at=1, until=60, short=True))
+    flags = Flags(settings_of(**TRADES, ALLOW_SHORTS="true"))
+    flags.answers[ALLOW_SHORTS] = False
+    engine = desk.ready(desk.engine(EngineOptions(registry=REGISTRY, flags=flags), ALLOW_SHORTS="true"))
+    desk.step(engine, 2)
+    assert [each for _, each in reasons(desk)] == [["shorts_not_allowed"]] * 2
+    flags.answers[ALLOW_SHORTS] = True
+    desk.step(engine, 2)
+    assert held(engine) == {"AAPL": Decimal(-10)}
+
+
+@pytest.mark.parametrize(("flag", "state"), [(True, "REDUCING"), (False, "ACTIVE")])
+def test_a_flag_arms_the_emergency_stop_that_the_environment_has_off(desks: Start, flag: bool, state: str) -> None:
+    desk = flat(desks)
+    desk.write(entry(enter_at=1, until=60, pyramid=True))
+    environment = {"EMERGENCY_STOP_ENABLED": "false", "MAX_ORDERS_PER_SYMBOL_PER_MINUTE": "60"}
+    flags = Flags(settings_of(**TRADES, **environment))
+    flags.answers[EMERGENCY_STOP] = flag
+    engine = desk.ready(desk.engine(EngineOptions(registry=REGISTRY, flags=flags), **environment))
+    control(desk.simulator, reject_next=[{"code": 40310000, "message": "no"}] * 6)
+    desk.step(engine, 5)
+    until(lambda: len(reasons(desk)) >= 5)
+    advance(desk, engine)
+    until(lambda: engine.status()["trading_state"]["state"] == state)
 
 
 # Two processes, and what is down --------------------------------------------------------------------------------------

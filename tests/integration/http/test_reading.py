@@ -138,6 +138,17 @@ def test_bad_parameters_are_422(client: httpx.Client) -> None:
             assert (answer.status_code, answer.json()["error"]) == (422, "invalid_parameters"), (path, given)
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "status", "code"),
+    [("GET", "/nothing", 404, "not_found"), ("DELETE", "/trading/status", 405, "method_not_allowed")],
+)
+def test_what_is_not_there_has_the_shape_of_every_fault(
+    client: httpx.Client, method: str, path: str, status: int, code: str
+) -> None:
+    answer = client.request(method, path)
+    assert (answer.status_code, answer.json()) == (status, {"ok": False, "error": code})
+
+
 def test_limits_are_from_1_to_500(client: httpx.Client) -> None:
     for limit in (1, 500):
         assert client.get("/trading/decisions", params={"limit": limit}).status_code == 200

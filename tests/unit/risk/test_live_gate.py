@@ -50,7 +50,7 @@ def approval(seconds: float = 1.0) -> LiveApproval:
 
 
 ALL: dict[str, Any] = {
-    "policy": LivePolicy(gate5_live_enabled=True),
+    "policy": LivePolicy(gate5_live_enabled=True, promoted=True),
     "approval": approval(),
     "provenance": {"s1": True, "s2": True},
     "flags": LiveFlags(live_enabled=True, emergency_stop=True),
@@ -59,7 +59,7 @@ OPEN = settings(**LIVE, **CAPS)
 FAULTS: dict[str, dict[str, Any]] = {
     SETTINGS: {"settings": settings(**CAPS)},
     FLAG: {"flags": LiveFlags(live_enabled=False, emergency_stop=True)},
-    POLICY: {"policy": LivePolicy(gate5_live_enabled=False)},
+    POLICY: {"policy": LivePolicy(gate5_live_enabled=False, promoted=True)},
     APPROVAL: {"approval": None},
     EXPIRED: {"approval": approval(0)},
     PROVENANCE: {"provenance": {"s1": True, "s2": False}},
@@ -79,6 +79,10 @@ def test_with_everything_in_place_nothing_is_missing() -> None:
 @pytest.mark.parametrize("code", CODES)
 def test_each_missing_thing_alone_closes_the_gate_with_its_code(code: str) -> None:
     assert gate(**FAULTS[code]) == [code]
+
+
+def test_a_policy_that_allows_live_and_has_promoted_nobody_is_no_permission() -> None:
+    assert gate(policy=LivePolicy(gate5_live_enabled=True, promoted=False)) == [POLICY]
 
 
 @given(st.sets(st.sampled_from(CODES)))

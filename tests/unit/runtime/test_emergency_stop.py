@@ -37,8 +37,8 @@ class World:
             stance=self.stance,
             clock=SimulatedClock(NANOSECONDS),
             vitals=lambda: self.vitals,
-            armed=lambda: self.armed,
         )
+        self.stop.armed = lambda: self.armed
 
     def _note(self, before: TradingState, after: TradingState, cause: Cause) -> None:
         del before, after

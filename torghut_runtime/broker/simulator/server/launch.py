@@ -10,11 +10,10 @@ from typing import Any, Final, TypeVar
 
 import uvicorn
 
+from torghut_runtime.addresses import LOOPBACK, listening_socket
 from torghut_runtime.broker.simulator.engine import SimulatedBroker
 from torghut_runtime.broker.simulator.server.app import ServerSettings, create_app
-from torghut_runtime.errors import InputError
 
-LOOPBACK: Final = "127.0.0.1"
 _START_SECONDS: Final = 30
 _Result = TypeVar("_Result")
 
@@ -56,24 +55,6 @@ class RunningSimulator:
             return function(self.broker)
 
         return asyncio.run_coroutine_threadsafe(run(), self.loop).result()
-
-
-def listening_socket(port: int, host: str = LOOPBACK) -> socket.socket:
-    """A socket bound to a port, 0 for a free one.
-
-    Raises:
-        InputError: the port is taken.
-    """
-    # The protocol is named: asyncio switches delays off (TCP_NODELAY) only for sockets that say they are TCP.
-    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind((host, port))
-        listener.listen(128)  # who reads the address may connect at once
-    except OSError as error:
-        listener.close()
-        raise InputError(f"{host}:{port} cannot be listened on: {error.strerror}", field="--port") from error
-    return listener
 
 
 def _server(broker: SimulatedBroker, settings: ServerSettings | None) -> uvicorn.Server:
