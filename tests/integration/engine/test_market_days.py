@@ -9,6 +9,7 @@ import requests
 from alpaca_streams import until
 from live_engine import Desk, Start, desks, entry, held
 from market_days import (
+    COMPUTED,
     MINUTE,
     READERS,
     bounds,
@@ -20,6 +21,7 @@ from market_days import (
 )
 from simulator_fixtures import control
 
+from torghut_runtime.clock import moment_of
 from torghut_runtime.engine.engine import Engine, EngineOptions
 from torghut_runtime.engine.metrics import as_json
 
@@ -102,6 +104,9 @@ def test_over_closed_days_nothing_is_late_the_day_begins_anew_and_features_are_r
         until(lambda symbol=symbol, minutes=minutes: len(recorded_features(desk, symbol)) >= len(minutes))
         expected = research_features(tape, symbol)
         assert recorded_features(desk, symbol) == {at: expected[at] for at in minutes}
+        first = next(bar for bar in tape.bars if (bar.symbol, moment_of(bar.opens_at)) == (symbol, fresh[0]))
+        typical = (first.high + first.low + first.close) / 3
+        assert expected[fresh[0]][COMPUTED.index("vwap_session")] == pytest.approx(typical, rel=1e-12)
     # Filled with the second bar, which counts; the bars of no session were not held.
     decided = [row.bar_ts.astimezone(UTC) for row in desk.rows("SELECT bar_ts FROM trade_decisions ORDER BY bar_ts")]
     assert decided == [traded[0], fresh[2]]

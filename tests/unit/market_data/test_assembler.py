@@ -60,6 +60,7 @@ def test_what_waits_goes_on_after_half_a_minute_when_nobody_answers() -> None:
     assert assembler.fail(request, now + 5 * SECOND) == []
     assert assembler.missing(now + 5.9 * SECOND) == []
     (request,) = assembler.missing(now + 6 * SECOND)
+    assert assembler.pass_time(now + 40 * SECOND) == []  # an answer is still to come
     assert assembler.fail(request, now + 29 * SECOND) == []
     groups = assembler.pass_time(now + 30 * SECOND)
     assert [bar.close for group in groups for bar in group.bars] == [minute("AAA", 2).close]
