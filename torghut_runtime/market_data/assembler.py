@@ -51,7 +51,6 @@ class Assembler:
 
     def __init__(self, *, lookback: timedelta, annotate: Annotate = unchanged) -> None:
         self.counts = Counts()
-        self.corrections: list[Minute] = []
         self._lookback = lookback
         self._annotate = annotate
         self._series: dict[str, Series] = {}
@@ -107,7 +106,6 @@ class Assembler:
         if series is None:
             return []
         self.counts.corrected += 1
-        self.corrections = [*self.corrections[-99:], minute]
         if minute.opens_at < series.done:
             return []
         series.waiting[minute.opens_at] = minute
