@@ -181,6 +181,24 @@ def test_behind_a_gap_entries_wait_exits_go_and_a_new_warm_up_makes_it_right(des
     assert not decisions(desk, "buyer").keys() & set(range(48, 58))
 
 
+def test_after_a_pause_longer_than_the_look_back_a_new_process_knows_what_the_old_one_missed(desks: Start) -> None:
+    tape = walk({"AAPL": minutes_from(BELL, 100)})
+    desk = desks(tape, begins=BELL + 45 * MINUTE)
+    desk.write(reading(), always())
+    first = desk.ready(desk.engine(OPTIONS, **PATIENT, **MANY))
+    desk.step(first, 2)  # 46, 47
+    first.stop()
+    unheard(desk, 30)  # 48 to 77
+    second = desk.ready(desk.engine(OPTIONS, **PATIENT, **MANY))
+    desk.step(second, 3)  # 78 to 80
+    decided = [46, 47, *range(63, 81)]
+    until(lambda: len(recorded_features(desk)) >= len(decided))
+    assert recorded_features(desk) == numbers(tape, decided)
+    bought = decisions(desk, "buyer")
+    assert [bought[number] for number in (46, 47, 78, 79, 80)] == [[]] * 5
+    assert all(STALE in bought[number] for number in range(63, 77))  # the last one missed may be young enough
+
+
 # Halts ----------------------------------------------------------------------------------------------------------------
 
 
