@@ -190,7 +190,9 @@ def test_after_a_pause_longer_than_the_look_back_a_new_process_knows_what_the_ol
     first.stop()
     unheard(desk, 30)  # 48 to 77
     second = desk.ready(desk.engine(OPTIONS, **PATIENT, **MANY))
-    desk.step(second, 3)  # 78 to 80
+    until(lambda: taken(second) >= 14)  # 63 to 76: as far as the look-back reaches, and what is overdue
+    desk.step(second, heard=2)  # 77 is filled, 78 is heard
+    desk.step(second, 2)
     decided = [46, 47, *range(63, 81)]
     until(lambda: len(recorded_features(desk)) >= len(decided))
     assert recorded_features(desk) == numbers(tape, decided)
