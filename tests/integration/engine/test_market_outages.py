@@ -125,7 +125,9 @@ def test_doubled_late_corrected_and_ten_days_old_bars_change_neither_features_no
     desk.write(reading(), always())
     engine = desk.ready(desk.engine(OPTIONS, **MANY))
     control(desk.simulator, late_bars=[{"symbol": "AAPL", "count": 1, "delay_ms": 65_000}])
+    before = seen(engine).heard_at
     unheard(desk)
+    until(lambda: seen(engine).heard_at != before)  # its trades; the socket is not mute
     desk.step(engine, heard=2)  # the late one is filled before it comes, behind the next
     desk.step(engine)
     until(lambda: seen(engine).counts.duplicates == 1)
@@ -221,7 +223,9 @@ def test_after_a_reconnect_entries_in_a_symbol_wait_until_it_is_seen_to_trade(de
     assert decisions(desk, "buyer", "TSLA")[4] == []
     desk.step(engine, 4)
     desk.step(engine, 2, symbols=2)
-    assert {number: reasons for number, reasons in decisions(desk, "buyer").items() if number > 3} == {9: [], 10: []}
+    bought = decisions(desk, "buyer")
+    assert bought.keys() == {1, 2, 3, 9, 10}
+    assert bought[10] == []
 
 
 def test_while_the_stream_is_away_entries_wait_and_exits_go(desks: Start) -> None:
