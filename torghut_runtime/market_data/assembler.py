@@ -51,7 +51,6 @@ class Assembler:
 
     def __init__(self, *, lookback: timedelta, annotate: Annotate = unchanged) -> None:
         self.counts = Counts()
-        self.corrections: list[Minute] = []
         self._lookback = lookback
         self._annotate = annotate
         self._series: dict[str, Series] = {}
@@ -107,7 +106,6 @@ class Assembler:
         if series is None:
             return []
         self.counts.corrected += 1
-        self.corrections = [*self.corrections[-99:], minute]
         if minute.opens_at < series.done:
             return []
         series.waiting[minute.opens_at] = minute
@@ -158,11 +156,11 @@ class Assembler:
         return self.pass_time(now)
 
     def pass_time(self, now: datetime) -> list[ClosedBars]:
-        """Give up on minutes that others have waited for long enough."""
+        """Give up on minutes that others have waited for long enough, unless an answer is still to come."""
         stuck: list[Series] = []
         for series in self._series.values():
             since = series.stuck_since
-            if since is not None and now - since >= GIVE_UP_AFTER and series.waiting:
+            if since is not None and now - since >= GIVE_UP_AFTER and series.waiting and series.asked is None:
                 self._leave_out(series, min(series.waiting))
                 series.settled = max(series.settled, min(series.waiting))
                 self.counts.given_up += 1
@@ -208,6 +206,10 @@ class Assembler:
     def gaps(self) -> tuple[str, ...]:
         """Symbols whose past is wanted anew, sorted."""
         return tuple(sorted(symbol for symbol, series in self._series.items() if series.gap is not None))
+
+    def want_past(self, symbol: str) -> None:
+        """The history of a symbol could not be had when it set out."""
+        self._leave_out(self._series[symbol], self._series[symbol].done)
 
     def _leave_out(self, series: Series, end: datetime) -> None:
         self.counts.gaps += series.leave_out(end)

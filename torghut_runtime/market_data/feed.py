@@ -18,24 +18,23 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from torghut_runtime.clock import Clock
-from torghut_runtime.market.aggregation import MINUTES, Minute, bar_order
+from torghut_runtime.market.aggregation import MINUTES, Minute
 from torghut_runtime.market.features import Bar
 from torghut_runtime.market.hours import SessionHours
-from torghut_runtime.market.timeframe import DAILY
 from torghut_runtime.market_data.asking import Answers, Asking, Pasts
 from torghut_runtime.market_data.assembler import Assembler
+from torghut_runtime.market_data.beginnings import Beginnings
 from torghut_runtime.market_data.board import Board
 from torghut_runtime.market_data.closed_bars import ClosedBars, Key
 from torghut_runtime.market_data.daily import DailyAssembler
 from torghut_runtime.market_data.feed_snapshot import FeedSnapshot, lags_of
-from torghut_runtime.market_data.handed_on import HandedOn, Wanted, keys_of
+from torghut_runtime.market_data.handed_on import HandedOn
 from torghut_runtime.market_data.hearing import HeardBars, Hearing
-from torghut_runtime.market_data.history import History, HistoryError
+from torghut_runtime.market_data.history import History
 from torghut_runtime.market_data.mute import MuteWatch
 from torghut_runtime.market_data.sources import open_announcements, open_history, open_stream
 from torghut_runtime.market_data.stream import DataStream
 from torghut_runtime.market_data.subscriptions import Subscriptions
-from torghut_runtime.market_data.warm_up import past_minutes, warm_up_bars
 from torghut_runtime.trading_settings import TradingSettings
 
 INBOX_FRAMES: Final = 10_000
@@ -97,13 +96,22 @@ class MarketFeed:
         )
         self._history: History = open_history(settings.broker)
         self._asking = Asking(self._history, clock, put=self._put, past_of=self._past_of, tell=self._tell)
+        self._beginnings = Beginnings(
+            handed=self._handed,
+            assembler=self._assembler,
+            days=self._days,
+            history=self._history,
+            hours_of=self._hours_of,
+            emit=emit,
+            beat=self._beat,
+            tell=self._tell,
+        )
         self.announcements = open_announcements(settings.broker)
         self._stopping = threading.Event()
         self._warm = False
         self._since_start = clock.now()
         self._mute_sockets = self._fill_failures = 0
         self._detail = "not started"
-        self._cursor_ahead: tuple[Key, ...] = ()
         self._stream: DataStream = open_stream(
             settings.broker, self._hearing.events, subscriptions.wanted, longest_pause
         )
@@ -174,12 +182,12 @@ class MarketFeed:
             staleness_seconds=stale,
             halted=self.board.halted,
             gaps=self._assembler.gaps,
-            cursor_ahead=self._cursor_ahead,
+            cursor_ahead=self._beginnings.cursor_ahead,
             counts=counts,
             connections=hearing.connections,
             mute_sockets=self._mute_sockets,
             unreadable=hearing.unreadable,
-            fill_failures=self._fill_failures,
+            fill_failures=self._fill_failures + self._beginnings.failures,
             waiting_frames=self._inbox.qsize(),
             detail=self._detail,
         )
@@ -198,7 +206,7 @@ class MarketFeed:
             return
 
     def _past_of(self, until: Mapping[str, datetime]) -> list[Minute]:
-        return past_minutes(self._history, self._subscriptions, until, self._hours_of)
+        return self._beginnings.past_of(self._subscriptions, until)
 
     def _hours_of(self, symbol: str) -> SessionHours:
         return self._hours["/" not in symbol]
@@ -206,9 +214,9 @@ class MarketFeed:
     # In the feed's thread ---------------------------------------------------------------------------------------------
 
     def _run(self) -> None:
-        self._begin(self._subscriptions, self._subscriptions.timeframes)
+        self._begin()
         while not self._stopping.is_set():
-            self.heartbeat = time.monotonic()
+            self._beat()
             try:
                 item = self._inbox.get(timeout=_TICK_SECONDS)
             except queue.Empty:
@@ -231,21 +239,26 @@ class MarketFeed:
         now, source_time = self._clock.now(), self._hearing.source_time
         self._send(self._assembler.hear(bars.minutes, now))
         for minute in bars.corrected:
+            log.info(
+                "the minute %s of %s was corrected: %s %s %s, %s shares",
+                minute.opens_at, minute.symbol, minute.high, minute.low, minute.close, minute.volume,
+            )  # fmt: skip
             self._send(self._assembler.hear_correction(minute, now))
         self._send(self._days.hear(bars.daily, now if source_time is None else min(now, source_time)))
 
     def _tick(self) -> None:
         now = self._clock.now()
-        self._send(self._assembler.pass_time(now))
         if self._mute.is_mute(now, self._hearing.connected_at, self._hearing.heard_at):
             self._mute_sockets += 1
             self._hearing.give_up()
             self._stream.reconnect()
+        self._beginnings.try_again(self._subscriptions)
         if not self._asking.is_busy:
             missing = [*self._assembler.missing(now), *self._days.missing(now)]
             renewals = self._assembler.renewals(now)
             if missing or renewals:
                 self._asking.ask(missing, renewals)
+        self._send(self._assembler.pass_time(now))
 
     def _answered(self, answers: Answers) -> None:
         self._fill_failures += answers.found is None
@@ -268,7 +281,7 @@ class MarketFeed:
                 self._assembler.put_off(renewal, self._clock.now())
                 continue
             bars = self._assembler.renew(renewal, of_symbol[renewal.symbol])
-            self._hand_on_history(bars)
+            self._beginnings.hand_on(bars)
             if bars:
                 log.warning("minutes of %s were never brought; it was warmed up anew", renewal.symbol)
 
@@ -286,11 +299,14 @@ class MarketFeed:
 
     def _change(self, change: _Change) -> None:
         before, after = self._subscriptions.timeframes, change.subscriptions.timeframes
+        self._warm = False
         self._subscriptions = change.subscriptions
         self._handed.keep(after)
-        for symbol in set(before) - set(after):
-            self._assembler.forget(symbol)
-            self._days.forget(symbol)
+        for symbol in before:
+            if not change.subscriptions.intraday(symbol):
+                self._assembler.forget(symbol)
+            if not change.subscriptions.is_daily(symbol) or symbol in change.anew:
+                self._days.forget(symbol)
         changed = {
             symbol: timeframes
             for symbol, timeframes in after.items()
@@ -298,60 +314,24 @@ class MarketFeed:
         }
         if change.subscriptions.wanted != Subscriptions(before).wanted:
             self._stream.reconnect(change.subscriptions.wanted)
-        self._begin(change.subscriptions, changed)
+        self._beginnings.set_out(change.subscriptions, changed, self._clock.now(), self._lookback)
+        if not self._beginnings.are_warm(change.subscriptions, changed):
+            # The others' bars do not wait for history: their exits need them.
+            self._beginnings.put_off(change.subscriptions, changed)
+        self._warm = True
 
-    def _begin(self, subscriptions: Subscriptions, symbols: Wanted) -> None:
-        """Set out from cursor or now, and warm up; again and again until history answers."""
-        if not symbols:
-            self._warm = True
-            return
-        self._warm = False
-        now = self._clock.now()
-        since = self._handed.set_out(symbols, now)
-        ahead = (key for key, moment in since.items() if moment > now)
-        self._cursor_ahead = tuple(sorted({*self._cursor_ahead, *ahead} & set(keys_of(subscriptions.timeframes))))
-        oldest = (now - self._lookback).replace(second=0, microsecond=0)
-        for symbol in symbols:
-            intraday = subscriptions.intraday(symbol)
-            if intraday:
-                begin = max(since[symbol, each] for each in intraday)
-                self._assembler.follow(symbol, intraday, max(begin, oldest))
-            if subscriptions.is_daily(symbol):
-                self._days.follow(symbol, since[symbol, DAILY])
+    def _begin(self) -> None:
+        """Set out and warm up; again and again until history answers."""
+        self._beginnings.set_out(self._subscriptions, self._subscriptions.timeframes, self._clock.now(), self._lookback)
         while not self._stopping.is_set():
-            self.heartbeat = time.monotonic()
-            try:
-                self._warm_up(subscriptions, symbols)
-            except HistoryError as error:
-                self._detail = f"warm-up: {error}"
-                self._fill_failures += 1
-                self._stopping.wait(_WARM_UP_RETRY)
-            else:
-                self._warm = True
-                return
-
-    def _warm_up(self, subscriptions: Subscriptions, symbols: Wanted) -> None:
-        bars: list[Bar] = []
-        for symbol in symbols:
-            if subscriptions.is_daily(symbol):
-                until = self._handed.until(symbol, DAILY)
-                bars += warm_up_bars(self._history, symbol, subscriptions, until, self._hours_of(symbol))
-        intraday = [symbol for symbol in symbols if subscriptions.intraday(symbol)]
-        ends = {symbol: self._assembler.settled_until(symbol) for symbol in intraday}
-        minutes = past_minutes(self._history, subscriptions, ends, self._hours_of, self._beat)
-        bars += self._assembler.warm_up(minutes)  # when everything is there: a second try begins with nothing
-        self._hand_on_history(bars)
+            self._beat()
+            if self._beginnings.are_warm(self._subscriptions, self._subscriptions.timeframes):
+                break
+            self._stopping.wait(_WARM_UP_RETRY)
+        self._warm = True
 
     def _beat(self) -> None:
         self.heartbeat = time.monotonic()
-
-    def _hand_on_history(self, bars: Iterable[Bar]) -> None:
-        """All bars of a symbol and timeframe together, oldest first."""
-        series: dict[Key, list[Bar]] = {}
-        for bar in bars:
-            series.setdefault((bar.symbol, bar.timeframe), []).append(bar)
-        for key in sorted(series):
-            self._emit(ClosedBars(tuple(sorted(series[key], key=bar_order)), "warm_up"))
 
     def _annotated(self, bar: Bar) -> Bar:
         """What is known beside the minutes: the newest quote at the bar's end, volatility, age."""

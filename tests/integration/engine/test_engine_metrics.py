@@ -120,7 +120,7 @@ def test_the_page_of_metrics_tells_what_held_the_event_loop_and_what_a_back_fill
         requests.post(f"{desk.simulator.url}/sim/step", json={"events": 2}, timeout=60).raise_for_status()
         desk.step(engine, heard=3)
         desk.step(engine)
-        until(lambda: scraped(client, "backfilled_bars_total") == 2)
+        until(lambda: scraped(client, "backfilled_bars_total") >= 2)
         until(lambda: scraped(client, "loop_lag_seconds_count") > 0)
         before = scraped(client, "loop_lag_seconds_sum")
         client.get("/hold")

@@ -9,6 +9,7 @@ import requests
 from alpaca_streams import until
 from live_engine import Desk, Start, desks, entry, held
 from market_days import (
+    COMPUTED,
     MINUTE,
     READERS,
     bounds,
@@ -20,6 +21,7 @@ from market_days import (
 )
 from simulator_fixtures import control
 
+from torghut_runtime.clock import moment_of
 from torghut_runtime.engine.engine import Engine, EngineOptions
 from torghut_runtime.engine.metrics import as_json
 
@@ -48,12 +50,15 @@ def alarms(engine: Engine) -> tuple[float, dict[str, float], float]:
     return found["no_signal_windows_total"], alerts, found["signal_continuity_breach_total"]
 
 
-def lose(desk: Desk, minutes: int) -> None:
+def lose(desk: Desk, engine: Engine, minutes: int) -> None:
     """Minutes pass that neither stream nor history tells of."""
     refuse = {"method": "GET", "path": "/v2/stocks*", "status": 500, "count": 1_000}
     dropped = [{"symbol": symbol, "count": minutes} for symbol in ("AAPL", "MSFT")]
     control(desk.simulator, drop_bars=dropped, http_errors=[refuse])
-    requests.post(f"{desk.simulator.url}/sim/step", json={"events": 2 * minutes}, timeout=60).raise_for_status()
+    for _ in range(minutes):  # of each its trades are heard: the socket is not mute
+        before = seen(engine).heard_at
+        requests.post(f"{desk.simulator.url}/sim/step", json={"events": 2}, timeout=60).raise_for_status()
+        until(lambda before=before: seen(engine).heard_at != before)
 
 
 def baselines(desk: Desk) -> list[tuple[date, Decimal]]:
@@ -102,11 +107,14 @@ def test_over_closed_days_nothing_is_late_the_day_begins_anew_and_features_are_r
         until(lambda symbol=symbol, minutes=minutes: len(recorded_features(desk, symbol)) >= len(minutes))
         expected = research_features(tape, symbol)
         assert recorded_features(desk, symbol) == {at: expected[at] for at in minutes}
+        first = next(bar for bar in tape.bars if (bar.symbol, moment_of(bar.opens_at)) == (symbol, fresh[0]))
+        typical = (first.high + first.low + first.close) / 3
+        assert expected[fresh[0]][COMPUTED.index("vwap_session")] == pytest.approx(typical, rel=1e-12)
     # Filled with the second bar, which counts; the bars of no session were not held.
     decided = [row.bar_ts.astimezone(UTC) for row in desk.rows("SELECT bar_ts FROM trade_decisions ORDER BY bar_ts")]
     assert decided == [traded[0], fresh[2]]
     assert alarms(engine) == (0, {}, 0)
     assert (seen(engine).mute_sockets, seen(engine).connections) == (0, 1)
-    lose(desk, LOST)
+    lose(desk, engine, LOST)
     until(lambda: codes(engine) == ["signal_lag_exceeded:60"])
     until(lambda: alarms(engine) == (0, {"signal_lag": 1}, 1))

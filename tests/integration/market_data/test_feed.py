@@ -94,13 +94,17 @@ def test_a_late_bar_is_handed_on_in_its_place_and_once(world: FeedWorld, tape: T
     assert len(world.bars("AAPL")) == 7
 
 
-def test_a_corrected_bar_is_recorded_and_not_handed_on_again(world: FeedWorld, tape: Tape) -> None:
+def test_a_corrected_bar_is_recorded_and_not_handed_on_again(
+    world: FeedWorld, tape: Tape, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "torghut_runtime.market_data")
     with feeding(world):
         world.play(2)
         world.await_bars("AAPL", 2)
         first = moment_of(tape.bars[0].opens_at).isoformat()
         control(world.simulator, correct_bars=[{"symbol": "AAPL", "ts": first, "fields": {"close": 1.0, "low": 1.0}}])
         until(lambda: world.feed.snapshot().counts.corrected == 1)
+        until(lambda: "of AAPL was corrected" in caplog.text)
         world.play(1)
         bars = world.await_bars("AAPL", 3)
     assert [bar.close for bar in bars] == _closes(tape, "AAPL", 3)
@@ -151,10 +155,11 @@ def test_a_gap_beyond_the_look_back_is_warmed_up_anew(start_simulator: StartSimu
         world.wait(20)
         until(lambda: world.feed.snapshot().gaps == () and world.feed.snapshot().counts.gaps == 1)
         world.play(1)
-        last = world.await_bars("AAPL", 2 + 5 + 1 + 1)[-1]
+        last = begin + timedelta(minutes=13)
+        until(lambda: world.bars("AAPL")[-1].open_ts == last)
     own = [bar for bar in tape.bars if bar.symbol == "AAPL"]
     past = world.warmed_up("AAPL")
-    assert [bar.close for bar in past] == [bar.close for bar in own if moment_of(bar.opens_at) < last.open_ts]
+    assert [bar.close for bar in past] == [bar.close for bar in own if moment_of(bar.opens_at) < last]
     fives = world.warmed_up("AAPL", "5Min")
     assert fives[-1].volume == sum(bar.volume for bar in past if fives[-1].open_ts <= bar.open_ts < fives[-1].event_ts)
     handed = [group for group in world.received if group.kind != "warm_up"]
@@ -292,6 +297,31 @@ def test_a_symbol_that_is_added_is_warmed_up_and_one_that_is_dropped_is_silent(
         bars = world.await_bars("MSFT", 2)
     assert [bar.close for bar in bars] == _closes(tape, "MSFT", 5)[3:]
     assert len(world.bars("AAPL")) == 3
+
+
+def test_while_history_is_down_a_symbol_that_is_added_keeps_no_other_waiting(
+    start_simulator: StartSimulator, tape: Tape
+) -> None:
+    refused = {"method": "GET", "path": "/v2/stocks*", "status": 500, "count": 1_000}
+    world = FeedWorld(start_simulator(tape), tape, {"AAPL": MINUTES})
+    with feeding(world):
+        world.play(3)
+        world.await_bars("AAPL", 3)
+        control(world.simulator, http_errors=[refused])
+        world.feed.subscribe(Subscriptions(BOTH, {("AAPL", "1Min"): 2, ("MSFT", "1Min"): 2}))
+        until(lambda: world.feed.snapshot().gaps == ("MSFT",))
+        until(lambda: world.feed.snapshot().connections == 2 and world.feed.snapshot().connected)
+        world.play(2)
+        world.await_bars("AAPL", 5)
+        world.await_bars("MSFT", 2)
+        assert {name for group in world.received for name in group.after_gap} == {"MSFT"}
+        control(world.simulator, http_errors=[])
+        world.wait(16)
+        until(lambda: world.feed.snapshot().gaps == ())
+        world.play(1)
+        world.await_bars("MSFT", 3)
+    assert [bar.close for bar in world.warmed_up("MSFT")] == _closes(tape, "MSFT", 5)
+    assert world.received[-1].after_gap == frozenset()
 
 
 def test_eight_hundred_bars_of_one_time_over_several_frames_are_each_handed_on_once(

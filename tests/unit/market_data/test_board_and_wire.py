@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 from msgpack import Timestamp
 
+from torghut_runtime.clock import SimulatedClock, nanoseconds_of
 from torghut_runtime.market_data.board import Board
+from torghut_runtime.market_data.hearing import Hearing
 from torghut_runtime.market_data.wire import Quote, Trade, bar_of, halt_of, moment_of, quote_of, trade_of
 
 AT = datetime(2026, 1, 5, 15, 0, tzinfo=UTC)
@@ -88,6 +90,19 @@ def test_a_halt_of_this_connection_stays_and_one_of_an_earlier_ends_with_a_trade
     board.halt("MSFT", halted=False)
     assert board.trades("MSFT")
     assert board.halted == ()
+
+
+def test_a_mute_connection_that_is_given_up_tells_nothing_of_now() -> None:
+    board, told = Board(), list[str]()
+    clock = SimulatedClock(nanoseconds_of(AT))
+    hearing = Hearing(board, clock, put=lambda _: None, heard=lambda: None, hear_time=lambda _: None, tell=told.append)
+    hearing.events.subscribed()
+    hearing.events.heard([{"T": "t", "S": "AAPL", "t": "2026-01-05T15:00:01Z", "p": 10.0}])
+    assert board.trades("AAPL")
+    hearing.give_up()
+    assert (hearing.connected_at, board.trades("AAPL")) == (None, False)
+    hearing.events.gone()
+    assert told == ["connected", "mute"]
 
 
 def test_the_quote_of_a_bar_is_the_newest_of_its_minute() -> None:
