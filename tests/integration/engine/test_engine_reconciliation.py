@@ -264,7 +264,7 @@ def test_orders_that_ended_long_ago_are_forgotten_and_old_snapshots_deleted(desk
     desk.step(engine, 6)
     tracker = running(engine).loop.core.tracker
     assert len(list(tracker.orders())) == 2
-    until(lambda: len(desk.rows("SELECT 1 FROM position_snapshots WHERE qty = 0")) == 1)
+    passed(engine)  # positions are stored with a pass, and on a clock that stands still none comes by itself
     newest = desk.rows("SELECT max(at) AS at FROM position_snapshots")[0].at
     with connect(create_engine(desk.dsn)) as connection, transaction(connection):
         save_positions(connection, "paper", [(("alpha", "OLD"), Position())], newest - timedelta(days=91))
