@@ -289,7 +289,7 @@ def _is_legal(link: Link, order: Order, was: str | None) -> bool:
 def move_intents(cursor: Cursor, leading: Sequence[tuple[Link, Order]]) -> None:
     """Intents and decisions follow the newest order behind them; an intent that became no order has none.
 
-    Decisions are locked by id as they are updated.
+    Decisions are locked by id before it is looked which intent speaks for them: the runtime may be ending a later one.
     """
     if not leading:
         return
@@ -309,6 +309,10 @@ def move_intents(cursor: Cursor, leading: Sequence[tuple[Link, Order]]) -> None:
     deciding.sort(key=lambda each: each[0].trade_decision_id or "")
     if not deciding:
         return
+    decisions = arrays.texts([link.trade_decision_id for link, _ in deciding])
+    cursor.execute(
+        "SELECT 1 FROM trade_decisions WHERE id = ANY(%s::uuid[]) ORDER BY id FOR NO KEY UPDATE", (decisions,)
+    )
     cursor.execute(
         """
         UPDATE trade_decisions d SET status = n.status, executed_at = n.executed_at, updated_at = now()
@@ -321,7 +325,7 @@ def move_intents(cursor: Cursor, leading: Sequence[tuple[Link, Order]]) -> None:
             )
         """,
         (
-            arrays.texts([link.trade_decision_id for link, _ in deciding]),
+            decisions,
             arrays.texts([str(link.intent_seq) for link, _ in deciding]),
             arrays.texts([state.status for _, state in deciding]),
             arrays.texts([_executed_at(state) for _, state in deciding]),
