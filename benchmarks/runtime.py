@@ -25,6 +25,7 @@ import os
 import statistics
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Generator, Iterable, Sequence
 from contextlib import ExitStack, contextmanager
@@ -54,6 +55,8 @@ from torghut_runtime.canonical import utc_text
 from torghut_runtime.clock import SimulatedClock, moment_of
 from torghut_runtime.engine.core import Outside, TradingCore
 from torghut_runtime.engine.driver import StrategyDriver
+from torghut_runtime.engine.event_writer import EventWriter
+from torghut_runtime.engine.heartbeat import Heartbeat
 from torghut_runtime.engine.metrics import TradingMetrics
 from torghut_runtime.engine.recording import Recorder
 from torghut_runtime.engine.replay import market_bar
@@ -186,7 +189,9 @@ class World:
         self.client = InProcess(self.broker, symbols)
         self.steps = StepWriter(dsn, self.settings.mode.account_label, self.clock)
         self.steps.start()
-        self.core = core_of(dsn, self.settings, self.client, self.client, self.clock, self.metrics, self.steps)
+        self.events = Events(dsn, self.settings.mode.account_label)
+        outward = self.client, self.client, self.clock
+        self.core = core_of(dsn, self.settings, *outward, self.metrics, self.steps, self.events.writer)
         self.core.restore()
         self.core.resolve()
         self.core.compare()
@@ -245,6 +250,7 @@ class World:
             frames, self.frames[:] = list(self.frames), []
             for frame in frames:
                 self.trader.on_order_event(frame)
+                self.events.writer.take([frame], "stream")
 
     def warm(self) -> None:
         """The first minutes, unmeasured: indicators, compiled code, prepared statements."""
@@ -256,14 +262,30 @@ class World:
         gc.collect()
 
     def drain(self) -> None:
-        """Wait until every recorded step is stored."""
-        while self.steps.waiting:
+        """Wait until every recorded step and every event is stored."""
+        while self.steps.waiting or self.events.writer.waiting:
             time.sleep(0.001)
 
     def close(self) -> None:
         """The end."""
         self.steps.stop()
+        self.events.stop()
         self.core.end()
+
+
+class Events:
+    """The writer of the broker's events, with its thread, as the supervisor runs it."""
+
+    def __init__(self, dsn: str, label: str) -> None:
+        self.writer, self._stop = EventWriter(dsn, label), threading.Event()
+        self._thread = threading.Thread(target=self.writer.run, args=(Heartbeat(), self._stop), daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Store what waits, and end."""
+        self.writer.drain(60.0)
+        self._stop.set()
+        self._thread.join()
 
 
 def core_of(
@@ -274,6 +296,7 @@ def core_of(
     clock: SimulatedClock,
     metrics: TradingMetrics,
     steps: StepWriter,
+    events: EventWriter,
 ) -> TradingCore:
     """What is restored and trades in one term."""
     label, engine, stance = settings.mode.account_label, create_engine(dsn), Stance(Gate())
@@ -292,6 +315,7 @@ def core_of(
         clock=clock,
         metrics=metrics,
         recorder=Recorder(label, steps, mode="paper", adapter="simulator"),
+        events=events,
     )
     return TradingCore(outside, lease, engine)
 
@@ -577,11 +601,11 @@ def restart(dsn: str, rounds: int) -> list[Measured]:
         access = BrokerAccess()
         for _ in range(rounds):
             clock = SimulatedClock(broker.now)
-            steps = StepWriter(dsn, settings.mode.account_label, clock)
+            steps, events = StepWriter(dsn, settings.mode.account_label, clock), Events(dsn, settings.mode.account_label)
             reader, writer = AlpacaReader(access, simulator.url), AlpacaWriter(access, simulator.url)
             gc.collect()
             began = time.perf_counter()
-            core = core_of(dsn, settings, writer, reader, clock, TradingMetrics(), steps)
+            core = core_of(dsn, settings, writer, reader, clock, TradingMetrics(), steps, events.writer)
             marks = [began]
             core.restore()
             marks.append(time.perf_counter())
@@ -591,6 +615,7 @@ def restart(dsn: str, rounds: int) -> list[Measured]:
             marks.append(time.perf_counter())
             open_orders, held = len(core.tracker.open_orders()), len(list(core.portfolio.positions()))
             core.end()
+            events.stop()
             for name, start, end in zip(("restore", "resolve", "compare"), marks, marks[1:], strict=False):
                 times[name].append(end - start)
             times["all"].append(marks[-1] - began)

@@ -25,7 +25,7 @@ from torghut_runtime.market_data.feature_gate import FeatureGate
 from torghut_runtime.market_data.live_market import LiveMarket
 from torghut_runtime.market_data.universe import Universe
 from torghut_runtime.orders.firewall import Firewall
-from torghut_runtime.orders.journal import MemoryJournal
+from torghut_runtime.orders.journal import MemoryJournal, NoEvents
 from torghut_runtime.orders.manager import OrderManager
 from torghut_runtime.orders.portfolio import Portfolio
 from torghut_runtime.orders.rate_limit import RequestBudget
@@ -93,6 +93,7 @@ class MarketWorld:
         tracker = OrderTracker(self.settings.mode.account_label, account)
         manager = OrderManager(
             journal=self.journal,
+            events=NoEvents(),
             firewall=Firewall(client, stance.gate, RequestBudget(200, self.broker.now), self.clock),
             reader=client,
             tracker=tracker,

@@ -117,10 +117,17 @@ def rows(engine: sa.Engine, statement: str) -> list[Any]:
 _INTENTS = """SELECT i.*, d.timeframe FROM order_intents i JOIN trade_decisions d ON d.id = i.trade_decision_id"""
 
 
+def _shown(row: Any) -> str:
+    """The status as the broker shows it: what is asked for and not done yet is a flag beside ours."""
+    if row.pending_replace:
+        return "pending_replace"
+    return "pending_cancel" if row.pending_cancel else row.status
+
+
 def disagreements(engine: sa.Engine, simulator: RunningSimulator) -> list[str]:
     """Where our records and the broker's book differ: an execution per order, an intent per execution, fills."""
     broker = at_broker(simulator)
-    ours = {row.client_order_id: (row.status, row.filled_qty) for row in rows(engine, "SELECT * FROM executions")}
+    ours = {row.client_order_id: (_shown(row), row.filled_qty) for row in rows(engine, "SELECT * FROM executions")}
     found = [f"{key}: ours {ours.get(key)}, broker {broker.get(key)}" for key in sorted({*ours, *broker})
              if ours.get(key) != broker.get(key)]  # fmt: skip
     intents = {row.client_order_id: row for row in rows(engine, _INTENTS)}

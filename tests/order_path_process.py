@@ -11,6 +11,7 @@ import os
 import queue
 import signal
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
@@ -30,6 +31,8 @@ from torghut_runtime.broker.protocol import BrokerError
 from torghut_runtime.clock import NANOSECONDS, SimulatedClock, nanoseconds_of
 from torghut_runtime.engine.account_view import AccountView
 from torghut_runtime.engine.dispatcher import Dispatcher
+from torghut_runtime.engine.event_writer import EventWriter
+from torghut_runtime.engine.heartbeat import Heartbeat
 from torghut_runtime.engine.market_view import PriceSnapshot
 from torghut_runtime.engine.stance import Stance
 from torghut_runtime.market.calendar import TradingCalendar
@@ -58,6 +61,7 @@ from torghut_runtime.storage.position_adjustments import stored_adjustments
 from torghut_runtime.storage.reconcile_store import PostgresReconcileStore
 from torghut_runtime.trading_settings import BrokerAccess
 
+WRITER_POINTS = ("waiting", "storing")
 HOLDER = "the-one-under-test"
 TTL = 30
 ACTIONS = ("entry", "step", "limit", "replace", "cancel", "step", "exit", "step", "exit limit", "to market", "step",
@@ -66,8 +70,9 @@ LABELS = (
     *(f"{action}:{point}" for action in ("entry", "replace", "exit", "to market", "release") for point in POINTS),
     "cancel:cancelled", "to market:cancelled", "release:withdrawn", "reconcile:reconciled", "reconcile:read",
     "reconcile:taken",
+    *(f"{action}:{point}" for action in ("entry", "step", "cancel", "exit", "to market") for point in WRITER_POINTS),
 )  # fmt: skip
-"""Every point at which an action may be cut off."""
+"""Every point at which an action may be cut off; those of the writer of events while what the action brought waits."""
 
 
 def leased(dsn: str, holder: str = HOLDER, ttl: float = 10.0) -> Lease:
@@ -155,8 +160,13 @@ class OrderPath:
         self.journal.moved = self.waits.moved
         self.stance = Stance(Gate(reconciled=False))
         budget = RequestBudget(100_000, self.clock.now_ns())
+        self.events = EventWriter(self.dsn, ACCOUNT, reached=lambda point: self.reached(point))
+        self._ended = threading.Event()
+        self._writing = threading.Thread(target=self.events.run, args=(Heartbeat(), self._ended), daemon=True)
+        self._writing.start()
         self.manager = OrderManager(
             journal=self.journal,
+            events=self.events,
             firewall=Firewall(writer, self.stance.gate, budget, self.clock),
             reader=self.reader,
             tracker=self.tracker,
@@ -205,7 +215,10 @@ class OrderPath:
         )
 
     def close(self) -> None:
-        """Give connections back."""
+        """Store what waits, and give connections back."""
+        self.stored()
+        self._ended.set()
+        self._writing.join(60)
         if self._stream is not None:
             self._stream.stop()
         self.journal.close()
@@ -259,9 +272,9 @@ class OrderPath:
         """Take what the stream has brought."""
         while not self.frames.empty():
             frame = self.frames.get()
-            self.journal.record([frame], "stream")
             if self.tracker.apply(frame) is not None:
                 self.dispatcher.on_order_change()
+            self.events.take([frame], "stream")
 
     def wait(self, seconds: float) -> None:
         """Let time pass on the simulated clock, and do what becomes due; look-ups have had their own moments."""
@@ -270,10 +283,16 @@ class OrderPath:
         self.dispatcher.on_time()
 
     def place(self, number: int) -> str:
-        """Place the order of a bar of its own; its outcome."""
+        """Place the order of a bar of its own, and have the answer stored; its outcome."""
         bar_ts = BAR + timedelta(minutes=number)
         order = intent(qty=1, bar_ts=bar_ts)
-        return self.manager.place(decision(order, bar_ts), order).kind
+        outcome = self.manager.place(decision(order, bar_ts), order).kind
+        self.stored()
+        return outcome
+
+    def stored(self) -> None:
+        """Wait until every event that was taken is stored."""
+        assert self.events.drain(60)
 
     def act(self, number: int, action: str) -> None:
         """One action; what it orders belongs to a bar of its own."""
@@ -357,10 +376,17 @@ def live(dsn: str, url: str, first: int, count: int, label: str = "") -> None:
     """Restart, then act; see the module."""
     doing = "start"
 
+    def killed() -> None:
+        print(json.dumps({"killed": label}), flush=True)
+        os.kill(os.getpid(), signal.SIGKILL)
+
     def reached(point: str) -> None:
-        if label == f"{doing}:{point}":
-            print(json.dumps({"killed": label}), flush=True)
-            os.kill(os.getpid(), signal.SIGKILL)
+        if label != f"{doing}:{point}":
+            return
+        if point == "waiting":
+            # In the writer's thread: what comes now waits until the action is over.
+            threading.Event().wait()
+        killed()
 
     started = time.monotonic()
     path = OrderPath(dsn, url, reached, streams=True)
@@ -372,6 +398,10 @@ def live(dsn: str, url: str, first: int, count: int, label: str = "") -> None:
     for number in range(first, first + count):
         doing = ACTIONS[number % len(ACTIONS)]
         path.act(number, doing)
+        if label == f"{doing}:waiting" and path.events.waiting:
+            killed()
+        if label == f"{doing}:storing":
+            path.stored()
         print(json.dumps({"done": number, "action": doing}), flush=True)
     path.settle()
     path.dispatcher.on_time()

@@ -9,6 +9,7 @@ from typing import Any
 
 import sqlalchemy as sa
 from engine_world import settings_of
+from event_sinks import StoredAtOnce
 from order_cases import ACCOUNT, BAR, decision, intent
 
 from torghut_runtime.broker.alpaca import AlpacaReader, AlpacaWriter
@@ -119,7 +120,12 @@ class StopWorld:
     def _trades(self, lease: Lease) -> None:
         journal = PostgresJournal(self.dsn, ACCOUNT, "simulator", lease)
         self.manager = OrderManager(
-            journal=journal, firewall=self.firewall, reader=self.reader, tracker=self.tracker, clock=self.clock
+            journal=journal,
+            events=StoredAtOnce(self.dsn),
+            firewall=self.firewall,
+            reader=self.reader,
+            tracker=self.tracker,
+            clock=self.clock,
         )
         self.account = AccountView(self.portfolio, self.tracker, Decimal(2))
         self.dispatcher = Dispatcher(

@@ -14,6 +14,7 @@ from torghut_runtime.clock import Clock
 from torghut_runtime.engine.control_records import ControlRecorder
 from torghut_runtime.engine.core import Outside
 from torghut_runtime.engine.evaluation import Evaluation
+from torghut_runtime.engine.event_writer import EventWriter
 from torghut_runtime.engine.flag_source import EnvironmentFlags, FlagSource
 from torghut_runtime.engine.heartbeat import Heartbeat
 from torghut_runtime.engine.inbox import Inbox
@@ -78,6 +79,7 @@ class Parts:
     clock: Clock
     stops: StopSystem
     steps: StepWriter
+    events: EventWriter
     controls: ControlRecorder
 
 
@@ -140,6 +142,7 @@ def assembled(host: Host, clock: Clock) -> Parts:
     reader = AlpacaReader(trading.broker, url)
     announcements = open_announcements(trading.broker)
     writer_of_steps = StepWriter(settings.db_dsn, label, clock)
+    events = EventWriter(settings.db_dsn, label)
     outside = Outside(
         settings=trading,
         dsn=settings.db_dsn,
@@ -158,6 +161,7 @@ def assembled(host: Host, clock: Clock) -> Parts:
             adapter=trading.broker.adapter,
             commit=settings.commit,
         ),
+        events=events,
     )
     inbox: Inbox[Item] = Inbox()
     inbox.refuse("order_updates", "bars")
@@ -188,6 +192,7 @@ def assembled(host: Host, clock: Clock) -> Parts:
             catalog=catalog,
             reading=reading,
             inbox=inbox,
+            events=events,
             stops=stops,
             evaluation=evaluation,
             publish=host.publish,
@@ -203,6 +208,7 @@ def assembled(host: Host, clock: Clock) -> Parts:
         ("market_data", market.run),
         ("market_facts", market.ask),
         ("reconciler", reading.run),
+        ("event_writer", events.run),
         ("catalog", catalog.run),
         ("probe", probe.run),
     ):
@@ -229,5 +235,6 @@ def assembled(host: Host, clock: Clock) -> Parts:
         clock=clock,
         stops=stops,
         steps=writer_of_steps,
+        events=events,
         controls=ControlRecorder(stops.keeper, lambda: evaluation.control_inputs, clock),
     )

@@ -4,6 +4,7 @@ Single-threaded: only the trading thread touches it. The order in which it is br
 (``runtime.md`` 5, Start); when, and what follows from a failure, is :mod:`torghut_runtime.engine.term`'s business.
 """
 
+from collections import deque
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -29,7 +30,7 @@ from torghut_runtime.market_data.live_market import LiveMarket
 from torghut_runtime.market_data.sources import source_name
 from torghut_runtime.orders.firewall import Firewall
 from torghut_runtime.orders.frozen_symbols import MISMATCH, FrozenSymbols
-from torghut_runtime.orders.journal import StoredIntent
+from torghut_runtime.orders.journal import EventSink, StoredIntent
 from torghut_runtime.orders.manager import OrderManager
 from torghut_runtime.orders.portfolio import UNATTRIBUTED, Portfolio
 from torghut_runtime.orders.reconcile import resolve_left, restore
@@ -68,6 +69,7 @@ class Outside:
     clock: Clock
     metrics: TradingMetrics
     recorder: Recorder
+    events: EventSink
 
 
 class TradingCore:
@@ -84,6 +86,8 @@ class TradingCore:
         self._queued: list[StoredIntent] = []
         self._stored: list[StoredIntent] = []
         self._swept_ns = outside.clock.now_ns()
+        self._handed_on: deque[tuple[int, int]] = deque()
+        """How many events had been handed on at each sweep; the oldest is the newest of which all are stored."""
         self._store = PostgresReconcileStore(outside.dsn, label)
         self.lease = lease
         self.journal = PostgresJournal(outside.dsn, label, settings.broker.adapter, lease)
@@ -92,6 +96,7 @@ class TradingCore:
         self.tracker = OrderTracker(label, self.portfolio)
         self.manager = OrderManager(
             journal=self.journal,
+            events=outside.events,
             firewall=outside.firewall,
             reader=outside.reader,
             tracker=self.tracker,
@@ -206,6 +211,7 @@ class TradingCore:
             blocks=blocks,
             frozen=self.frozen,
             market=market,
+            is_behind=lambda: outside.recorder.is_full or outside.events.is_full,
         )
         self._take_over(trader)
         for each in self.frozen.all():
@@ -253,8 +259,16 @@ class TradingCore:
         now_ns = self._outside.clock.now_ns()
         if now_ns - self._swept_ns >= _SWEEP_NS:
             self._swept_ns = now_ns
-            self.tracker.forget_ended(now_ns, KEPT_NS)
+            self.tracker.forget_ended(now_ns, max(KEPT_NS, now_ns - self._all_stored_ns(now_ns)))
             self._store.forget_positions(self._outside.clock.now())
+
+    def _all_stored_ns(self, now_ns: int) -> int:
+        """Until when all that happened is stored: what ended later could not be recalled from there."""
+        marks, events = self._handed_on, self._outside.events
+        marks.append((now_ns, events.taken))
+        while len(marks) > 1 and marks[1][1] <= events.stored:
+            marks.popleft()
+        return marks[0][0] if marks[0][1] <= events.stored else 0
 
     def end(self) -> None:
         """The term is over: nothing of it hears or writes any more."""

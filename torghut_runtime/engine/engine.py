@@ -41,6 +41,8 @@ TRADING: Final = "trading"
 WATCHDOG: Final = "watchdog"
 RECORDS: Final = "decision_inputs"
 """The queue of recorded steps that wait for the database."""
+EVENTS: Final = "order_events"
+"""The queue of the broker's events that wait for it."""
 STOP_SECONDS: Final = 8.0
 _PUBLISH_SECONDS: Final = 0.1
 
@@ -96,7 +98,7 @@ class Engine:
         self.heartbeats[TRADING] = running.supervisor.add(TRADING, running.loop.run)
         if isinstance(clock, FollowingClock):
             running.supervisor.add("simulator_time", SimulatorTime(self.trading.broker_url, clock).run)
-        self.metrics.parts_are(list(running.supervisor.components()), [*KINDS, RECORDS])
+        self.metrics.parts_are(list(running.supervisor.components()), [*KINDS, RECORDS, EVENTS])
         running.stops.start()
         running.steps.start()
         running.controls.start()
@@ -130,6 +132,8 @@ class Engine:
         if not ended:
             log.error("the trading thread did not end in time; its lease expires by itself")
         running.inbox.refuse(*KINDS)
+        if not running.events.drain(max(ends_at - time.monotonic() - 2, 0.5)):
+            log.error("%d events of orders were not stored; the next process asks for them", running.events.waiting)
         running.steps.stop(max(ends_at - time.monotonic() - 1, 0.5))
         running.controls.stop(1.0)
         running.stops.stop()
@@ -275,6 +279,7 @@ class Engine:
         if key == self._shown.key and now - self._shown.at < _PUBLISH_SECONDS:
             return
         queues: dict[str, int] = {kind: running.inbox.depth(kind) for kind in KINDS}
+        queues[EVENTS] = running.events.waiting
         status = status_of(
             self.trading,
             progress,
@@ -287,7 +292,7 @@ class Engine:
                 "calendar": lambda: calendar_document(running.clock.now(), agrees=running.market.calendar.agrees),
                 **self.sections,
             },
-            queues=queues,
+            queues={**queues, f"{EVENTS}_age_seconds": round(running.events.age_seconds, 3)},
             counts=loop.counts,
             kill_switch=running.stops.kill_switch.sources,
             live_gate_missing=loop.evaluation.live_gate_missing,
@@ -302,6 +307,7 @@ class Engine:
             clean=running.stance.gate().reconciled and not progress.discrepancies,
             live_gate_missing=len(loop.evaluation.live_gate_missing),
         )
+        self.metrics.oldest_event(running.events.age_seconds)
         self._shown = _Shown(status, positions_of(loop.core, progress), now, key)
         self._totals.dropped(RECORDS, running.steps.lost)
         self._totals.catalog_errors(running.catalog.errors_total)

@@ -255,6 +255,7 @@ class TradingMetrics:
     def _process(self) -> None:
         self._depth = self._gauge("queue_depth", "Items that wait.", "queue")
         self._dropped = self._counter("queue_dropped", "Items that a full queue has lost.", "queue")
+        self._events_age = self._gauge("order_events_age_seconds", "How long events of orders wait to be stored.")
         self._restarts = self._counter("component_restarts", "Restarts of a supervised part.", "component")
         self._rate_limited = self._counter("rate_limited", "Requests that waited or failed for the rate limit.")
         self._broker_errors = self._counter("broker_errors", "Requests that the broker did not carry out.", "kind")
@@ -281,6 +282,10 @@ class TradingMetrics:
     def queue_dropped(self, queue: str, items: int = 1) -> None:
         """A full queue has lost items."""
         self._dropped.labels(queue).inc(items)
+
+    def oldest_event(self, seconds: float) -> None:
+        """How long the oldest event of an order waits to be stored; 0 when none waits."""
+        self._events_age.set(seconds)
 
     def restarted(self, component: str) -> None:
         """A supervised part was started again."""

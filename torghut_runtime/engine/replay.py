@@ -29,6 +29,7 @@ from torghut_runtime.market.calendar import TradingCalendar, is_exchange_traded
 from torghut_runtime.market.features import FEATURES, Bar
 from torghut_runtime.market.timeframe import DAILY
 from torghut_runtime.orders.firewall import Firewall
+from torghut_runtime.orders.journal import NoEvents
 from torghut_runtime.orders.manager import OrderManager
 from torghut_runtime.orders.portfolio import Portfolio
 from torghut_runtime.orders.rate_limit import RequestBudget
@@ -97,6 +98,7 @@ class Replay:
         self.tracker = OrderTracker(settings.mode.account_label, account)
         manager = OrderManager(
             journal=self.journal,
+            events=NoEvents(),
             firewall=Firewall(client, self.stance.gate, budget, self._clock),
             reader=client,
             tracker=self.tracker,
@@ -113,6 +115,7 @@ class Replay:
             stance=self.stance,
             clock=self._clock,
             recorder=recorder,
+            is_behind=lambda: recorder is not None and recorder.is_full,
         )
 
     def run(self) -> Replayed:

@@ -85,6 +85,7 @@ class Trader:
         recorder: Recorder | None = None,
         blocks: StrategyBlocks | None = None,
         market: MarketSource | None = None,
+        is_behind: Callable[[], bool] = lambda: False,
     ) -> None:
         self.frozen = FrozenSymbols() if frozen is None else frozen
         self.driver = driver
@@ -105,7 +106,9 @@ class Trader:
         self._warmed: set[tuple[str, str]] = set()
         self.use(driver)
         self._recorder = recorder
-        self._records_full = False
+        self._is_behind = is_behind
+        """Whether so much waits to be stored that nothing may be entered."""
+        self._was_behind = False
         self._calendar = TradingCalendar()
         self._volumes = DailyVolumes()
         self._circuit = StrategyCircuit(
@@ -149,9 +152,9 @@ class Trader:
         """
         self.metrics.bars_taken(waited)
         now = self._clock.now()
-        if self._recorder is not None and self._recorder.is_full != self._records_full:
-            self._records_full = not self._records_full
-            self.stance.set(backpressure=self._records_full)
+        if self._is_behind() != self._was_behind:
+            self._was_behind = not self._was_behind
+            self.stance.set(backpressure=self._was_behind)
         for bar in bars:
             if bar.session is not None:
                 self.account.begin(bar.session)

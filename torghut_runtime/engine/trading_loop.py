@@ -18,6 +18,7 @@ from torghut_runtime.broker.protocol import BrokerError
 from torghut_runtime.clock import NANOSECONDS
 from torghut_runtime.engine.core import Outside, TradingCore
 from torghut_runtime.engine.evaluation import Evaluation
+from torghut_runtime.engine.event_writer import EventWriter
 from torghut_runtime.engine.heartbeat import Heartbeat
 from torghut_runtime.engine.inbox import Inbox
 from torghut_runtime.engine.leadership import Leadership
@@ -50,6 +51,8 @@ _STEP_SECONDS: Final = 0.05
 _CALL_SECONDS: Final = 30.0
 _START_SECONDS: Final = 180.0
 _WIND_DOWN_SECONDS: Final = 4.0
+_DRAIN_SECONDS: Final = 1.0
+"""So long the end of a term, and the begin of the next, wait for events of orders to be stored."""
 
 Command = Callable[[], None]
 Item = Command | bytes | ClosedBars
@@ -72,6 +75,7 @@ class Surroundings:
     catalog: LiveCatalog
     reading: BrokerReading
     inbox: Inbox[Item]
+    events: EventWriter
     stops: StopSystem
     evaluation: Evaluation
     publish: Callable[["TradingLoop"], None]
@@ -159,6 +163,9 @@ class TradingLoop:
         beat.beat(_START_SECONDS)
         self._assert_schema()
         self._at("orders")
+        if not parts.events.drain(_DRAIN_SECONDS):
+            # A term begins with what is stored: nothing that an earlier one knew may wait.
+            raise NotReadyError(DATABASE_UNAVAILABLE)
         self._assert_account()
         self._load_catalog()
         parts.inbox.accept("order_updates", "bars")
@@ -287,7 +294,7 @@ class TradingLoop:
         self._seen += 1
         core.trader.on_order_event(value)
         if not self._parts.updates.is_forwarding:
-            core.journal.record([value], "stream")
+            self._parts.events.take([value], "stream")
 
     def _take_bars(self, closed: ClosedBars) -> None:
         core = self.core
@@ -366,6 +373,7 @@ class TradingLoop:
         self._stance.set(reconciled=False)
         self._parts.inbox.refuse("order_updates", "bars")
         self._parts.market.want_nothing()
+        self._parts.events.drain(_DRAIN_SECONDS)
         if core is not None:
             core.end()
             # Of all that hear of blocks only the ended term's dispatcher acts on orders.

@@ -92,19 +92,25 @@ def ingest_events(connection: sa.Connection, events: Sequence[Arrival], source: 
         raise StoreUnavailableError(f"PostgreSQL: {' '.join(str(error).split())[:200]}") from error
 
 
+def decoded(values: Iterable[tuple[bytes, Source]], account_label: str) -> tuple[list[Arrival], list[Letter]]:
+    """The events among messages that did not come from Kafka, and letters for those that cannot be read."""
+    arrivals, letters = list[Arrival](), list[Letter]()
+    for value, source in values:
+        event = decode(value, account_label=account_label, record_ns=time.time_ns())
+        if isinstance(event, OrderEvent):
+            arrivals.append(Arrival(event, value, source))
+        else:
+            letters.append(Letter(source, None, None, None, None, value, event.reason, event.detail))
+    return arrivals, letters
+
+
 def ingest_values(connection: sa.Connection, values: Iterable[bytes], source: Source, account_label: str) -> Ingested:
     """Decode and store messages that did not come from Kafka; those that cannot be read become dead letters.
 
     Raises:
         StoreUnavailableError: as :func:`ingest_events`.
     """
-    arrivals, letters = list[Arrival](), list[Letter]()
-    for value in values:
-        event = decode(value, account_label=account_label, record_ns=time.time_ns())
-        if isinstance(event, OrderEvent):
-            arrivals.append(Arrival(event, value, source))
-        else:
-            letters.append(Letter(source, None, None, None, None, value, event.reason, event.detail))
+    arrivals, letters = decoded(((value, source) for value in values), account_label)
     try:
         with transaction(connection):
             return ingest_batch(cursor_of(connection), arrivals, letters)

@@ -221,6 +221,8 @@ def lock_orders(
 ) -> tuple[dict[OrderRef, StoredRow], dict[ClientRef, Link]]:
     """Lock the stored rows of the orders that these events name, then the intents behind them, each by id.
 
+    Keys of intents stay free: a further intent of a decision can be committed meanwhile.
+
     Args:
         cursor: in the transaction that holds the head.
         events: all events of these orders, stored ones and new ones.
@@ -235,7 +237,7 @@ def lock_orders(
     with cursor.connection.cursor() as other:
         with cursor.connection.pipeline():
             cursor.execute(_EXECUTIONS, _lookup(orders, clients))
-            other.execute(_INTENTS + b"FOR UPDATE", _lookup((), clients))
+            other.execute(_INTENTS + b"FOR NO KEY UPDATE", _lookup((), clients))
             meanwhile()
         found = {
             (row[1], row[2], None if row[2] is not None else row[3]): StoredRow(row[0], row[2], *row[4:])
@@ -285,7 +287,10 @@ def _is_legal(link: Link, order: Order, was: str | None) -> bool:
 
 
 def move_intents(cursor: Cursor, leading: Sequence[tuple[Link, Order]]) -> None:
-    """Intents and decisions follow the newest order behind them; decisions are locked by id as they are updated."""
+    """Intents and decisions follow the newest order behind them; an intent that became no order has none.
+
+    Decisions are locked by id before it is looked which intent speaks for them: the runtime may be ending a later one.
+    """
     if not leading:
         return
     cursor.execute(
@@ -304,6 +309,8 @@ def move_intents(cursor: Cursor, leading: Sequence[tuple[Link, Order]]) -> None:
     deciding.sort(key=lambda each: each[0].trade_decision_id or "")
     if not deciding:
         return
+    decisions = arrays.texts([link.trade_decision_id for link, _ in deciding])
+    cursor.execute("SELECT 1 FROM trade_decisions WHERE id = ANY(%s::uuid[]) ORDER BY id FOR NO KEY UPDATE", (decisions,))
     cursor.execute(
         """
         UPDATE trade_decisions d SET status = n.status, executed_at = n.executed_at, updated_at = now()
@@ -311,11 +318,12 @@ def move_intents(cursor: Cursor, leading: Sequence[tuple[Link, Order]]) -> None:
         WHERE d.id = n.id AND (d.status, d.executed_at) IS DISTINCT FROM (n.status, n.executed_at)
             AND n.intent_seq = (
                 SELECT max(o.intent_seq) FROM order_intents o
-                WHERE o.trade_decision_id = n.id AND (o.state <> 'rejected' OR o.intent_seq = n.intent_seq)
+                WHERE o.trade_decision_id = n.id AND (o.intent_seq = n.intent_seq OR NOT (
+                    o.state = 'rejected' OR o.state IN ('canceled', 'expired') AND o.alpaca_order_id IS NULL))
             )
         """,
         (
-            arrays.texts([link.trade_decision_id for link, _ in deciding]),
+            decisions,
             arrays.texts([str(link.intent_seq) for link, _ in deciding]),
             arrays.texts([state.status for _, state in deciding]),
             arrays.texts([_executed_at(state) for _, state in deciding]),

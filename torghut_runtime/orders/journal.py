@@ -1,7 +1,8 @@
 """What is written down about decisions and orders before and after they meet the broker.
 
 The protocol, and the journal in memory that a replay keeps. The durable one is
-:mod:`torghut_runtime.storage.order_journal`. Events of orders are the order feed's business.
+:mod:`torghut_runtime.storage.order_journal`. Events of orders are the order feed's business; here stands only where they
+are handed to it.
 """
 
 from collections.abc import Sequence
@@ -17,10 +18,6 @@ IntentState = Literal["initialised", "submitting", "unknown", "rejected", "expir
 
 
 DecisionStatus = Literal["rejected", "planned"]
-
-
-class RefusedContentError(Exception):
-    """Events that the store refuses for what is in them; nothing of the call was kept."""
 
 
 class Journal(Protocol):
@@ -46,13 +43,38 @@ class Journal(Protocol):
         """Note what became of an intent; only until the broker's events speak for it."""
         ...
 
-    def record(self, events: Sequence[bytes], source: Source) -> None:
-        """Keep the broker's events, in the form of the order feed.
+
+class EventSink(Protocol):
+    """Where the broker's events go after they were folded in memory, in the form of the order feed."""
+
+    taken: int
+    """Events that were handed on since the start."""
+    stored: int
+    """Of these, the first so many are stored."""
+
+    def take(self, values: Sequence[bytes], source: Source) -> None:
+        """Keep events, in this order; does not wait.
 
         Raises:
-            RefusedContentError: one of them cannot be stored; none was.
+            StoreUnavailableError: so much waits that trading is to end until it is stored; these events are kept, too.
         """
         ...
+
+    @property
+    def is_full(self) -> bool:
+        """Whether so many events wait to be stored that nothing may be entered (``backpressure``)."""
+        ...
+
+
+class NoEvents:
+    """Keeps nothing: for replays, whose broker keeps its events itself."""
+
+    taken = stored = 0
+    is_full = False
+
+    def take(self, values: Sequence[bytes], source: Source) -> None:
+        """See :class:`EventSink`."""
+        del values, source
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +138,3 @@ class MemoryJournal:
         self.intents[intent.client_order_id] = replace(
             known, state=state, reason=reason or known.reason, sent_at=sent_at or known.sent_at
         )
-
-    def record(self, events: Sequence[bytes], source: Source) -> None:
-        """See :class:`Journal`; the broker's events are kept by who folds them."""
-        del events, source

@@ -7,7 +7,6 @@ happened to an order is told by the fold of the broker's events.
 
 import logging
 import time
-from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Final
@@ -25,7 +24,7 @@ from torghut_runtime.engine.metrics import TradingMetrics
 from torghut_runtime.logs import about
 from torghut_runtime.order_feed.event import Source
 from torghut_runtime.orders.firewall import BlockedError, Firewall
-from torghut_runtime.orders.journal import Journal, RefusedContentError
+from torghut_runtime.orders.journal import EventSink, Journal
 from torghut_runtime.orders.model import Decision, Intent
 from torghut_runtime.orders.trace import fields_of
 from torghut_runtime.orders.tracker import OrderTracker, snapshot_event
@@ -49,7 +48,7 @@ Reached = Callable[[str], None]
 POINTS: Final = ("intent_committed", "submitting", "sent", "answered", "recorded")
 """Labelled points of :meth:`OrderManager.place`, in order."""
 ENDS: Final = ("cancelled", "withdrawn", "reconciled")
-"""Labelled points of a cancel (asked for), of an intent taken back, of the broker's word (kept, not yet taken)."""
+"""Labelled points of a cancel (asked for), of an intent taken back, of the broker's word (folded, not yet handed on)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +91,7 @@ class OrderManager:
         self,
         *,
         journal: Journal,
+        events: EventSink,
         firewall: Firewall,
         reader: BrokerReader,
         tracker: OrderTracker,
@@ -105,13 +105,13 @@ class OrderManager:
         self.failures_in_a_row = 0
         """Submits in a row that were rejected or failed."""
         self._journal = journal
+        self._events = events
         self._firewall = firewall
         self._reader = reader
         self._clock = clock
         self._max_retries = max_retries
         self._reached = reached
         self._unknown: dict[str, _Unknown] = {}
-        self._unrecorded: deque[tuple[bytes, Source]] = deque()
 
     # Sending ----------------------------------------------------------------------------------------------------------
 
@@ -220,16 +220,8 @@ class OrderManager:
         self._reached("answered")
         event = snapshot_event(document)
         self.tracker.apply(event)
-        self._unrecorded.append((event, source))
-        self.record_answers()
+        self._events.take([event], source)
         self._reached("recorded")
-
-    def record_answers(self) -> None:
-        """Hand on the answers that the store has not taken yet. Raises ``StoreUnavailableError``: they are kept."""
-        while self._unrecorded:
-            event, source = self._unrecorded[0]
-            self._journal.record([event], source)
-            self._unrecorded.popleft()
 
     # Taking back ------------------------------------------------------------------------------------------------------
 
@@ -290,10 +282,10 @@ class OrderManager:
         """Take the broker's own word on orders, found by looking; how many of them cannot be read.
 
         Raises:
-            StoreUnavailableError: nothing was kept or taken; the same word can be taken again.
+            StoreUnavailableError: too much waits to be stored; it was taken.
         """
         fresh: list[bytes] = []
-        bad = 0
+        bad = changed = 0
         for document in documents:
             value = snapshot_event(document)
             event = self.tracker.read(value)
@@ -301,22 +293,13 @@ class OrderManager:
                 bad += 1
             elif not self.tracker.knows(event):
                 fresh.append(value)
-        kept = self._kept(fresh)
+        changed = sum(self.tracker.apply(value) is not None for value in fresh)
         self._reached("reconciled")
-        changed = sum(self.tracker.apply(value) is not None for value in kept)
+        if fresh:
+            self._events.take(fresh, "reconcile")
         if changed:
             self.metrics.reconcile_updated(changed)
         return bad
-
-    def _kept(self, values: list[bytes]) -> list[bytes]:
-        """What the journal has taken: all at once, or one by one where one of them is not to be had."""
-        if not values:
-            return values
-        try:
-            self._journal.record(values, "reconcile")
-        except RefusedContentError:
-            return [] if len(values) == 1 else [kept for value in values for kept in self._kept([value])]
-        return values
 
     def _mark_unknown(self, intent: Intent, request: _Request, reason: str) -> None:
         self._journal.move(intent, "unknown", reason=reason[:128])

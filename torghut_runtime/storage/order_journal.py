@@ -3,10 +3,12 @@
 The statements of a call go to the server together, then it is committed: two round trips.
 
 It writes ``trade_decisions`` and ``order_intents``; executions and fills are written by the order feed's ingest
-transaction alone, to which the broker's events go from here. What an earlier process left is read back here too.
+transaction alone. It never waits for a row that such a transaction holds. What an earlier process left is read back here
+too.
 """
 
 import json
+import uuid
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
@@ -19,10 +21,8 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 
 from torghut_runtime.errors import StoreUnavailableError
-from torghut_runtime.order_feed.event import Source
-from torghut_runtime.order_feed.ingest import ingest_values
 from torghut_runtime.order_feed.session import ingest_engine
-from torghut_runtime.orders.journal import DecisionStatus, IntentState, RefusedContentError, StoredIntent
+from torghut_runtime.orders.journal import DecisionStatus, IntentState, StoredIntent
 from torghut_runtime.orders.model import Decision, Intent, OrderTerms
 from torghut_runtime.storage.database import driver_errors, transaction
 from torghut_runtime.storage.decision_inputs import INSERT_STEP, step_values
@@ -54,13 +54,31 @@ _INSERT_INTENT: Final = _insertion(
      "symbol", "side", "order_type", "time_in_force", "qty", "limit_price", "extended_hours", "arrival_price",
      "arrival_mid", "submit_payload", "is_exit", "worst_price"),
 )  # fmt: skip
-_MOVE: Final = """
+_SEND: Final = """
 WITH moved AS (
-    UPDATE order_intents SET state = %(state)s, updated_at = now(),
-        reason = coalesce(%(reason)s, reason), sent_at = coalesce(%(sent_at)s, sent_at)
-    WHERE id = %(id)s AND state = ANY(%(ours)s)
-    RETURNING trade_decision_id
+    UPDATE order_intents SET state = %(state)s, sent_at = %(sent_at)s, updated_at = now()
+    WHERE id = %(id)s AND state = ANY(%(ours)s) RETURNING trade_decision_id
 )
+UPDATE trade_decisions SET status = %(status)s, updated_at = now()
+WHERE id IN (SELECT trade_decision_id FROM moved) RETURNING id
+"""
+"""The first intent of a decision is about to leave: no event can speak for either, so nobody else holds their rows."""
+_LEAVE: Final = """
+UPDATE order_intents SET state = %(state)s, sent_at = %(sent_at)s, updated_at = now()
+WHERE id = %(id)s AND state = ANY(%(ours)s) RETURNING id
+"""
+"""The same for a later one, whose decision may be held. Not to write it would be to lose that it leaves."""
+_MOVE: Final = """
+UPDATE order_intents SET state = %(state)s, reason = coalesce(%(reason)s, reason), updated_at = now()
+WHERE id = (SELECT id FROM order_intents WHERE id = %(id)s AND state = ANY(%(ours)s) FOR NO KEY UPDATE SKIP LOCKED)
+RETURNING id
+"""
+"""An intent whose row an ingest holds has events of the broker: they speak for it."""
+_HOLD: Final = """
+SELECT id FROM trade_decisions WHERE id = (SELECT trade_decision_id FROM order_intents WHERE id = %(id)s)
+FOR NO KEY UPDATE SKIP LOCKED
+"""
+_SETTLE: Final = """
 UPDATE trade_decisions d SET status = coalesce(
     CASE WHEN %(seq)s > 0 AND %(state)s = ANY(%(ends)s) THEN (
         SELECT coalesce(e.status, CASE WHEN o.state = ANY(%(ours)s) THEN 'submitted' ELSE o.state END)
@@ -68,10 +86,16 @@ UPDATE trade_decisions d SET status = coalesce(
         WHERE o.trade_decision_id = d.id AND o.intent_seq < %(seq)s AND o.state <> ALL(%(ends)s)
         ORDER BY o.intent_seq DESC LIMIT 1
     ) END, %(status)s), updated_at = now()
-WHERE id IN (SELECT trade_decision_id FROM moved) RETURNING id
+WHERE id = (
+    SELECT h.id FROM trade_decisions h JOIN order_intents o ON o.trade_decision_id = h.id
+    WHERE o.id = %(id)s AND o.state = %(state)s
+        AND o.intent_seq = (SELECT max(n.intent_seq) FROM order_intents n WHERE n.trade_decision_id = h.id)
+    FOR NO KEY UPDATE OF h SKIP LOCKED
+) RETURNING id
 """
 """One that ends without an order (a new price for an order that was filled meanwhile) leaves its decision what the
-intent before it has come to."""
+intent before it has come to; what the ingest still has to store of that one speaks for itself. A statement after
+:data:`_HOLD`: it sees what was stored before the row was had."""
 
 
 class PostgresJournal:
@@ -83,6 +107,8 @@ class PostgresJournal:
         self._adapter = adapter
         self._lease = lease
         self._connection: sa.Connection | None = None
+        self._unsettled: dict[uuid.UUID, dict[str, Any]] = {}
+        """Moves of intents whose decision an ingest held."""
 
     def close(self) -> None:
         """Give the connection back."""
@@ -110,7 +136,10 @@ class PostgresJournal:
     def move(
         self, intent: Intent, state: IntentState, *, reason: str | None = None, sent_at: datetime | None = None
     ) -> None:
-        """Note what became of an intent, unless the broker's events speak for it already. Raises as :meth:`commit`."""
+        """Note what became of an intent, unless the broker's events speak for it already. Raises as :meth:`commit`.
+
+        Where an ingest holds the decision its status follows with a later move.
+        """
         values = {
             "id": intent.id,
             "state": state,
@@ -121,20 +150,22 @@ class PostgresJournal:
             "seq": intent.seq,
             "status": "submitted" if state in ("submitting", "unknown") else state,
         }
-        self._written([(_MOVE, values)])
+        leaves = state == "submitting"
+        if leaves and intent.seq == 0:
+            self._written([(_SEND, values)])
+            return
+        moved, held, _ = self._written([(_LEAVE if leaves else _MOVE, values), (_HOLD, values), (_SETTLE, values)])
+        if moved is not None and held is None:
+            self._unsettled[intent.id] = values
+        else:
+            self._settle()
 
-    def record(self, events: Sequence[bytes], source: Source) -> None:
-        """Hand events to the order feed's ingest.
-
-        Raises:
-            StoreUnavailableError: the database does not answer; nothing was written.
-            RefusedContentError: it refuses one of them; nothing was written.
-        """
-        try:
-            with self._open() as connection:
-                ingest_values(connection, events, source, self._account)
-        except (psycopg.DataError, psycopg.IntegrityError) as error:
-            raise RefusedContentError(type(error).__name__) from error
+    def _settle(self) -> None:
+        """Give decisions that were held their status; those that still are wait on."""
+        for key, values in [*self._unsettled.items()]:
+            held, _ = self._written([(_HOLD, values), (_SETTLE, values)])
+            if held is not None:
+                del self._unsettled[key]
 
     def recall(self, order_id: str, client_order_id: str | None) -> tuple[Intent | None, list[bytes]]:
         """What is stored of an order, for a tracker that has forgotten it. Raises ``StoreUnavailableError``."""

@@ -1,6 +1,7 @@
 """What would send a wrong order or lose a stop, tried on a running engine: database, simulator and sockets are real."""
 
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from torghut_runtime.engine.engine import Engine, EngineOptions
 from torghut_runtime.engine.flag_source import KILL_SWITCH, Switch
 from torghut_runtime.engine.heartbeat import Heartbeat
 from torghut_runtime.main import create_app
-from torghut_runtime.order_feed.session import ingest_engine
+from torghut_runtime.storage.database import create_engine
 
 __all__ = ["desk", "desks"]
 
@@ -360,8 +361,95 @@ def test_without_servers_of_the_order_feed_events_are_in_the_tables(desks: Start
     assert [row.status for row in desk.rows("SELECT status FROM executions")] == ["filled"]
 
 
+# A driver that freezes in its transaction -----------------------------------------------------------------------------
+
+
+def frozen_in_its_transaction(desk: Desk, stack: ExitStack) -> sa.Connection:
+    """Another process's ingest that goes no further: it holds the head, and every intent and decision there is."""
+    frozen = stack.enter_context(create_engine(desk.dsn).connect())
+    frozen.execute(sa.text("SELECT 1 FROM event_seq_head FOR UPDATE"))
+    for table in ("order_intents", "trade_decisions"):
+        frozen.execute(sa.text(f"SELECT 1 FROM {table} FOR NO KEY UPDATE"))
+    return frozen
+
+
+def passes(engine: Engine) -> float:
+    """Passes of reconciliation since the start."""
+    return engine.metrics.registry.get_sample_value("torghut_trading_reconcile_seconds_count") or 0.0
+
+
+def told_once(desk: Desk) -> None:
+    """Every order at the broker is one execution of one intent and every event is stored once."""
+    until(lambda: desk.rows("SELECT 1 FROM executions WHERE terminal_at IS NULL") == [])
+    ours = desk.rows("SELECT client_order_id, status, filled_qty FROM executions ORDER BY 1")
+    broker = [(each["client_order_id"], each["status"], Decimal(each["filled_qty"])) for each in desk.orders()]
+    assert [tuple(row) for row in ours] == sorted(broker)
+    keys = desk.rows("SELECT client_order_id FROM order_intents ORDER BY 1")
+    assert [row.client_order_id for row in keys] == [key for key, _, _ in sorted(broker)]
+    (events,) = desk.rows(
+        "SELECT count(*), max(event_seq) AS newest, (SELECT last_event_seq FROM event_seq_head) AS head,"
+        " (SELECT sum(filled_qty) FROM executions) - (SELECT sum(qty) FROM order_fills WHERE state = 'counted') AS gap"
+        " FROM execution_order_events"
+    )
+    assert (events.newest, events.head, events.gap) == (events.count, events.count, 0)
+    status = desk.rows("SELECT DISTINCT d.status = e.status FROM trade_decisions d JOIN executions e"
+                       " ON e.trade_decision_id = d.id")  # fmt: skip
+    assert status == [(True,)]
+
+
+def test_while_a_driver_is_frozen_it_trades_cancels_and_reconciles_and_stores_all_of_it_afterwards(
+    desks: Start,
+) -> None:
+    desk = flat(desks)
+    desk.write(entry(enter_at=1, until=20, pyramid=True), entry("leaver", enter_at=1, exit_at=3))
+    engine = desk.ready(desk.engine(None, **MANY))
+    desk.step(engine)
+    until(lambda: len(desk.rows("SELECT 1 FROM executions")) == 2)
+    with ExitStack() as stack:
+        frozen = frozen_in_its_transaction(desk, stack)
+        before, compared = len(desk.orders()), passes(engine)
+        desk.step(engine, 4)
+        assert len(desk.orders()) == before + 5
+        assert {order["side"] for order in desk.orders()} == {"buy", "sell"}
+        until(lambda: passes(engine) >= compared + 3)
+        assert engine.status()["queues"]["order_events"] > 0
+        told = engine.operations.halt("ada", "the feed hangs")
+        assert (told.state_after, told.durable) == ("HALTED", True)
+        until(lambda: {order["status"] for order in desk.orders()} == {"filled", "canceled"})
+        until(lambda: engine.status()["queues"]["order_events_age_seconds"] > 6)
+        assert len(desk.rows("SELECT 1 FROM executions")) == 2
+        assert (engine.status()["last_error"], codes(engine)) == (None, ["operator_halt"])
+        frozen.rollback()
+    until(lambda: engine.status()["queues"]["order_events"] == 0)
+    told_once(desk)
+
+
+def test_a_term_begins_when_what_the_one_before_knew_is_stored(desks: Start) -> None:
+    desk = flat(desks)
+    desk.write(entry(enter_at=1, until=20, pyramid=True))
+    engine = desk.ready(desk.engine(None, **MANY))
+    desk.step(engine)
+    until(lambda: engine.status()["queues"]["order_events"] == 0)
+    with ExitStack() as stack:
+        frozen = frozen_in_its_transaction(desk, stack)
+        desk.step(engine)
+        pid = frozen.execute(sa.text("SELECT pg_backend_pid()")).scalar_one()
+        desk.rows(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database()"
+            f" AND pid NOT IN (pg_backend_pid(), {pid})"
+        )
+        requests.post(f"{desk.simulator.url}/sim/step", json={"events": 1}, timeout=60).raise_for_status()
+        until(lambda: engine.status()["waiting_for"] == ["database_unavailable"])
+        frozen.rollback()
+    desk.ready(engine)
+    desk.agrees(engine)
+    desk.step(engine, 2)
+    until(lambda: engine.status()["queues"]["order_events"] == 0)
+    assert len(desk.orders()) > 3
+
+
 @pytest.mark.full
-def test_a_driver_that_freezes_in_its_transaction_holds_no_cancel_and_loses_no_order(
+def test_with_the_order_feed_on_a_frozen_driver_holds_no_cancel_and_loses_no_order(
     desks: Start, tmp_path: Path
 ) -> None:
     nobody = "127.0.0.1:9"
@@ -369,21 +457,21 @@ def test_a_driver_that_freezes_in_its_transaction_holds_no_cancel_and_loses_no_o
     desk = desks(minute_tape({"AAPL": FLAT}), order_feed_enabled=True, account_label="paper", **feed)
     desk.write(entry(enter_at=1, until=20, pyramid=True))
     engine = desk.ready(desk.engine())
-    with ingest_engine(desk.dsn).connect() as frozen:
-        frozen.execute(sa.text("SELECT * FROM event_seq_head FOR UPDATE"))
-        requests.post(f"{desk.simulator.url}/sim/step", json={"events": 1}, timeout=60).raise_for_status()
-        until(lambda: len(desk.orders()) == 1)
-        told = engine.operations.halt("ada", "the feed hangs")
-        assert (told.state_after, told.durable) == ("HALTED", True)
-        until(lambda: [order["status"] for order in desk.orders()] == ["canceled"])
-        until(lambda: engine.status()["last_error"] is not None)
-        desk.ready(engine)
-        frozen.invalidate()
-    assert codes(engine) == ["operator_halt"]
+    with ExitStack() as stack:
+        frozen = frozen_in_its_transaction(desk, stack)
+        desk.step(engine, 2)
+        engine.operations.halt("ada", "the feed hangs")
+        until(lambda: [order["status"] for order in desk.orders()] == ["filled", "canceled"])
+        assert engine.status()["last_error"] is None
+        frozen.rollback()
     engine.operations.resume("ada", "it goes on", ["operator_halt"])
     desk.step(engine, 3)
     keys = [order["client_order_id"] for order in desk.orders()]
-    stored = {row.client_order_id: row.state for row in desk.rows("SELECT client_order_id, state FROM order_intents")}
-    assert len(keys) > 1
-    assert stored.keys() == set(keys)
-    assert stored[keys[0]] == "canceled"
+
+    def stored() -> dict[str, str]:
+        rows = desk.rows("SELECT client_order_id, state FROM order_intents")
+        return {row.client_order_id: row.state for row in rows}
+
+    until(lambda: stored().get(keys[1]) == "canceled")
+    assert stored().keys() == set(keys)
+    assert len(keys) > 2

@@ -28,7 +28,7 @@ GAUGES = {
     "universe_status": ("status",), "universe_symbols": (), "symbol_staleness_seconds": ("symbol",),
     "strategy_latency_ms": ("strategy_id",), "state": ("state",), "kill_switch": ("source",), "leader": (),
     "reconciled": (), "exposure": ("kind",), "equity": (), "day_pnl": (), "drawdown": (), "live_gate_missing": (),
-    "queue_depth": ("queue",), "llm_circuit_state": (),
+    "queue_depth": ("queue",), "order_events_age_seconds": (), "llm_circuit_state": (),
 }  # fmt: skip
 FROM_TABLES = {
     "unknown_orders", "open_orders", "reconcile_discrepancies", "frozen_symbols", "incidents_open", "tca_order_count",

@@ -10,7 +10,7 @@ from order_cases import decision, intent
 from torghut_runtime.broker.protocol import BrokerError, RateLimitedError, RejectedError, UncertainError
 from torghut_runtime.clock import NANOSECONDS, SimulatedClock
 from torghut_runtime.orders.firewall import Firewall
-from torghut_runtime.orders.journal import MemoryJournal
+from torghut_runtime.orders.journal import MemoryJournal, NoEvents
 from torghut_runtime.orders.manager import LOOK_UPS, POINTS, OrderManager
 from torghut_runtime.orders.model import Intent
 from torghut_runtime.orders.portfolio import Portfolio
@@ -74,6 +74,7 @@ class World:
         budget = RequestBudget(200, self.clock.now_ns())
         self.manager = OrderManager(
             journal=self.journal,
+            events=NoEvents(),
             firewall=Firewall(self.broker, lambda: self.gate, budget, self.clock),
             reader=self.broker,
             tracker=OrderTracker("paper", self.portfolio),
