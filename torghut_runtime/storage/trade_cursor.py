@@ -6,11 +6,24 @@ A cursor never goes back, and one that a later holder of the lease has written i
 
 from collections.abc import Mapping
 from datetime import datetime
+from typing import Final
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import insert
 
+from torghut_runtime.order_feed.arrays import texts
 from torghut_runtime.storage.runtime_tables import trade_cursor
+
+_MOVE: Final = sa.text("""
+    INSERT INTO trade_cursor AS c (source, symbol, timeframe, bar_ts, fencing_token)
+    SELECT :source, n.symbol, n.timeframe, n.bar_ts, :token
+    FROM unnest(CAST(:symbols AS text[]), CAST(:timeframes AS text[]), CAST(:starts AS timestamptz[]))
+        WITH ORDINALITY n(symbol, timeframe, bar_ts, at)
+    ORDER BY n.at
+    ON CONFLICT (source, symbol, timeframe) DO UPDATE
+    SET bar_ts = excluded.bar_ts, fencing_token = excluded.fencing_token, updated_at = clock_timestamp()
+    WHERE c.bar_ts < excluded.bar_ts AND c.fencing_token <= excluded.fencing_token
+    RETURNING c.symbol
+""")
 
 
 def read_cursors(connection: sa.Connection, source: str) -> dict[tuple[str, str], datetime]:
@@ -31,26 +44,12 @@ def move_cursors(
     """
     if not bars:
         return 0
-    table = trade_cursor
-    rows = [
-        {
-            "source": source,
-            "symbol": symbol,
-            "timeframe": timeframe,
-            "bar_ts": bars[symbol, timeframe],
-            "fencing_token": fencing_token,
-        }
-        for symbol, timeframe in sorted(bars)
-    ]
-    statement = insert(table).values(rows)
-    statement = statement.on_conflict_do_update(
-        index_elements=["source", "symbol", "timeframe"],
-        set_={
-            "bar_ts": statement.excluded.bar_ts,
-            "fencing_token": statement.excluded.fencing_token,
-            "updated_at": sa.func.clock_timestamp(),
-        },
-        where=(table.c.bar_ts < statement.excluded.bar_ts)
-        & (table.c.fencing_token <= statement.excluded.fencing_token),
-    ).returning(table.c.symbol)
-    return len(connection.execute(statement).all())
+    keys = sorted(bars)
+    given = {
+        "source": source,
+        "symbols": texts([symbol for symbol, _ in keys]),
+        "timeframes": texts([timeframe for _, timeframe in keys]),
+        "starts": texts([bars[key].isoformat() for key in keys]),
+        "token": fencing_token,
+    }
+    return len(connection.execute(_MOVE, given).all())
