@@ -36,6 +36,8 @@ class AccountView:
 
     def begin(self, session: date) -> None:
         """A bar of this session has come: the first one fixes the equity that the day is measured against."""
+        if self.baselines is not None and self.baselines.session == session:
+            return
         equity = self.portfolio.equity
         if self.baselines is None:
             self.baselines = Baselines(session, equity, max(equity, self._highest), self._transfers)

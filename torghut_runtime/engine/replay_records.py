@@ -8,6 +8,7 @@ memory for a week than for a day. Where rows go is the caller's business.
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from datetime import datetime
 from decimal import Decimal
 from heapq import heappop, heappush
 from typing import Any, Final, Protocol
@@ -81,9 +82,9 @@ class RecordingJournal(MemoryJournal):
         self.untold_orders: deque[str] = deque()
         self._past: dict[str, None] = {}
 
-    def commit(self, decision: Decision, intent: Intent) -> bool:
+    def commit(self, decision: Decision, intent: Intent, *, sent_at: datetime | None = None) -> bool:
         """See :class:`~torghut_runtime.orders.journal.Journal`."""
-        if decision.decision_hash in self._past or not super().commit(decision, intent):
+        if decision.decision_hash in self._past or not super().commit(decision, intent, sent_at=sent_at):
             return False
         self._chain(decision).keys.append(intent.client_order_id)
         self.untold_orders.append(intent.client_order_id)

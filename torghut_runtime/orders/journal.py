@@ -23,10 +23,11 @@ DecisionStatus = Literal["rejected", "planned"]
 class Journal(Protocol):
     """Where decisions and intents are kept; each call is one small transaction."""
 
-    def commit(self, decision: Decision, intent: Intent) -> bool:
+    def commit(self, decision: Decision, intent: Intent, *, sent_at: datetime | None = None) -> bool:
         """Write an intent, with the first one its decision and the recorded step behind it.
 
-        False when the key is known: nothing was written.
+        ``sent_at``: the first intent of a decision is about to leave, and is written as ``submitting``. False when the
+        key is known: nothing was written.
 
         Raises:
             StoreUnavailableError: nothing was written, and nothing may be sent.
@@ -114,12 +115,13 @@ class MemoryJournal:
     statuses: dict[str, DecisionStatus] = field(default_factory=dict[str, DecisionStatus])
     """Of the decisions without an intent."""
 
-    def commit(self, decision: Decision, intent: Intent) -> bool:
+    def commit(self, decision: Decision, intent: Intent, *, sent_at: datetime | None = None) -> bool:
         """See :class:`Journal`."""
         if intent.client_order_id in self.intents:
             return False
         self.decisions.setdefault(decision.decision_hash, decision)
-        self.intents[intent.client_order_id] = WrittenIntent(intent, decision.decision_hash)
+        state: IntentState = "initialised" if sent_at is None else "submitting"
+        self.intents[intent.client_order_id] = WrittenIntent(intent, decision.decision_hash, state, sent_at=sent_at)
         return True
 
     def note(self, decision: Decision, status: DecisionStatus) -> bool:

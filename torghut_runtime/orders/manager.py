@@ -9,6 +9,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Final
 
 from torghut_runtime.broker.protocol import (
@@ -118,18 +119,25 @@ class OrderManager:
     def place(self, decision: Decision, intent: Intent, *, flatten: Flatten | None = None) -> Outcome:
         """Commit an intent, then send it; ``flatten``: the operator's word to close a position in any state.
 
+        A decision's first entry is written as one that leaves: what of it is found by a new process is looked up, and
+        given up where it did not leave, as it would be without that. An exit that did not leave goes on instead.
+
         Raises:
             StoreUnavailableError: the intent could not be written; nothing was sent.
         """
-        if not self.commit(decision, intent):
+        sent_at = None if intent.is_exit or intent.seq else self._clock.now()
+        if not self._commit(decision, intent, sent_at):
             return Outcome("known")
-        return self._send(intent, _Request(lambda: self._submit(intent, flatten)))
+        return self._send(intent, _Request(lambda: self._submit(intent, flatten)), is_written=sent_at is not None)
 
     def commit(self, decision: Decision, intent: Intent) -> bool:
         """Write an intent down and hold back what it may need, without sending it; False when its key is known."""
+        return self._commit(decision, intent, None)
+
+    def _commit(self, decision: Decision, intent: Intent, sent_at: datetime | None) -> bool:
         self.metrics.order_decided()
         began = time.perf_counter()
-        if not self._journal.commit(decision, intent):
+        if not self._journal.commit(decision, intent, sent_at=sent_at):
             return False
         self.metrics.bar_to_order("commit", time.perf_counter() - began)
         self.tracker.expect(intent)
@@ -152,13 +160,13 @@ class OrderManager:
         payload = intent.terms.payload(intent.client_order_id)
         return self._firewall.submit(payload, is_exit=intent.is_exit, flatten=flatten)
 
-    def _send(self, intent: Intent, request: _Request) -> Outcome:
+    def _send(self, intent: Intent, request: _Request, *, is_written: bool = False) -> Outcome:
         with about(**fields_of(intent)):
+            if not is_written:
+                self._journal.move(intent, "submitting", sent_at=self._clock.now())
             return self._ask(intent, request)
 
     def _ask(self, intent: Intent, request: _Request) -> Outcome:
-        sent_at = self._clock.now()
-        self._journal.move(intent, "submitting", sent_at=sent_at)
         self._reached("submitting")
         self.metrics.order_leaves()
         left = time.perf_counter()

@@ -15,8 +15,13 @@ from torghut_runtime.storage.database import transaction
 from torghut_runtime.storage.runtime_tables import runtime_lease
 
 TTL: Final = timedelta(seconds=10)
-HELD_LEASE: Final = "SELECT fencing_token FROM runtime_lease WHERE name = %(name)s FOR SHARE"
-"""What :func:`check_token` asks, for who sends it together with other statements."""
+HELD_LEASE: Final = """
+SELECT 1 / count(*) FROM (
+    SELECT 1 FROM runtime_lease WHERE name = %(name)s AND fencing_token = %(token)s FOR SHARE
+) held
+"""
+"""What :func:`check_token` asks, for who sends it together with all that follows: a lease that is not held divides by
+zero, and the server does nothing of the rest, the commit included."""
 
 
 class LeaseLostError(Exception):

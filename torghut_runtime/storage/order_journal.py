@@ -1,6 +1,6 @@
 """The durable journal: decisions and intents in PostgreSQL, each call one small transaction under the lease's token.
 
-The statements of a call go to the server together, then it is committed: two round trips.
+The statements of a call and its commit go to the server together: one round trip.
 
 It writes ``trade_decisions`` and ``order_intents``; executions and fills are written by the order feed's ingest
 transaction alone. It never waits for a row that such a transaction holds. What an earlier process left is read back here
@@ -52,7 +52,7 @@ _INSERT_INTENT: Final = _insertion(
     order_intents,
     ("id", "trade_decision_id", "intent_seq", "alpaca_account_label", "client_order_id", "strategy_id", "adapter",
      "symbol", "side", "order_type", "time_in_force", "qty", "limit_price", "extended_hours", "arrival_price",
-     "arrival_mid", "submit_payload", "is_exit", "worst_price"),
+     "arrival_mid", "submit_payload", "is_exit", "worst_price", "state", "sent_at"),
 )  # fmt: skip
 _SEND: Final = """
 WITH moved AS (
@@ -116,17 +116,19 @@ class PostgresJournal:
             self._connection.close()
             self._connection = None
 
-    def commit(self, decision: Decision, intent: Intent) -> bool:
+    def commit(self, decision: Decision, intent: Intent, *, sent_at: datetime | None = None) -> bool:
         """Write an intent, with the first one its decision and recorded step; False when the key is known.
+
+        ``sent_at``: it is about to leave, and is ``submitting`` at once.
 
         Raises:
             StoreUnavailableError: the database does not answer; nothing was written.
             LeaseLostError: another process trades for this account; nothing was written.
         """
-        statements = [_decision_statement(self._account, decision, "planned")]
+        statements = [_decision_statement(self._account, decision, "planned" if sent_at is None else "submitted")]
         if decision.step is not None:
             statements.append((INSERT_STEP, step_values(decision.step)))
-        statements.append((_INSERT_INTENT, self._intent_row(decision, intent)))
+        statements.append((_INSERT_INTENT, self._intent_row(decision, intent, sent_at)))
         return self._written(statements)[-1] is not None
 
     def note(self, decision: Decision, status: DecisionStatus) -> bool:
@@ -184,11 +186,13 @@ class PostgresJournal:
         lease = self._lease
         with self._transaction() as connection:
             driver = cast("psycopg.Connection[Any]", connection.connection.driver_connection)
-            with driver.pipeline():
-                held = driver.execute(HELD_LEASE.encode(), {"name": lease.name})
-                cursors = [driver.execute(text.encode(), values) for text, values in statements]
-            if held.fetchone() != (lease.fencing_token,):
-                raise LeaseLostError(f"the lease of {lease.name} has a newer token than {lease.fencing_token}")
+            try:
+                with driver.pipeline():
+                    driver.execute(HELD_LEASE.encode(), {"name": lease.name, "token": lease.fencing_token})
+                    cursors = [driver.execute(text.encode(), values) for text, values in statements]
+                    driver.commit()
+            except psycopg.errors.DivisionByZero:
+                raise LeaseLostError(f"the lease of {lease.name} is not held with {lease.fencing_token}") from None
             return [cursor.fetchone() for cursor in cursors]
 
     @contextmanager
@@ -209,7 +213,7 @@ class PostgresJournal:
             self.close()
             raise
 
-    def _intent_row(self, decision: Decision, intent: Intent) -> dict[str, Any]:
+    def _intent_row(self, decision: Decision, intent: Intent, sent_at: datetime | None) -> dict[str, Any]:
         terms = intent.terms
         return {
             "id": intent.id,
@@ -231,6 +235,8 @@ class PostgresJournal:
             "submit_payload": json.dumps(terms.payload(intent.client_order_id)),
             "is_exit": intent.is_exit,
             "worst_price": intent.worst_price,
+            "state": "initialised" if sent_at is None else "submitting",
+            "sent_at": sent_at,
         }
 
 
