@@ -28,7 +28,12 @@ def canonical_value(value: object) -> Any:
         TypeError: a type that has no canonical form.
         ValueError: NaN, an infinity, or a naive time.
     """
-    if value is None or isinstance(value, str | bool):
+    kind = type(value)
+    if kind is str or kind is bool or value is None:
+        return value
+    if kind is dict:
+        return _canonical_mapping(cast("Mapping[object, object]", value))
+    if isinstance(value, str | bool):
         return value.value if isinstance(value, Enum) else value
     if isinstance(value, np.generic):
         return canonical_value(cast("object", value.item()))
@@ -52,11 +57,7 @@ def canonical_value(value: object) -> Any:
 
 def _canonical_container(value: object) -> Any:
     if isinstance(value, Mapping):
-        items = cast("Mapping[object, object]", value)
-        for key in items:
-            if not isinstance(key, str):
-                raise TypeError(f"canonical JSON has text keys only, was {key!r}")
-        return {cast("str", key): canonical_value(item) for key, item in items.items()}
+        return _canonical_mapping(cast("Mapping[object, object]", value))
     if isinstance(value, np.ndarray):
         return canonical_value(cast("Any", value).tolist())
     if isinstance(value, AbstractSet):
@@ -64,6 +65,13 @@ def _canonical_container(value: object) -> Any:
     if isinstance(value, Sequence) and not isinstance(value, bytes | bytearray):
         return [canonical_value(item) for item in cast("Sequence[object]", value)]
     raise TypeError(f"no canonical form for {type(value).__name__}")
+
+
+def _canonical_mapping(items: Mapping[object, object]) -> dict[str, Any]:
+    for key in items:
+        if not isinstance(key, str):
+            raise TypeError(f"canonical JSON has text keys only, was {key!r}")
+    return {cast("str", key): canonical_value(item) for key, item in items.items()}
 
 
 def _canonical_float(value: float) -> float | int:

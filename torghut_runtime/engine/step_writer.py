@@ -66,11 +66,14 @@ class StepWriter:
     def take(self, steps: Sequence[StepRecord]) -> None:
         """See :class:`~torghut_runtime.engine.recording.StepSink`."""
         with self._changed:
-            room = MOST - len(self._waiting)
+            before = len(self._waiting)
+            room = MOST - before
             self._waiting.extend(steps[:room])
             if len(steps) > room:
                 self.lost += len(steps) - room
-            self._changed.notify()
+            # Whoever gathers needs not be woken by each: the thread that hands on would have to share with it.
+            if not before or len(self._waiting) >= BATCH:
+                self._changed.notify()
 
     @property
     def waiting(self) -> int:

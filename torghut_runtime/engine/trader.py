@@ -307,7 +307,8 @@ class Trader:
             entry = self._wished(each.verdict, each.goal, taken)
             taken += entry.qty * entry.worst_price
             entries.append(entry)
-        for entry, qty in zip(entries, net([each.qty for each in entries]), strict=True):
+        netted = net([each.qty for each in entries]) if entries else []
+        for entry, qty in zip(entries, netted, strict=True):
             if entry.qty != qty:
                 self.metrics.conflict_resolved()
             if entry.qty and not qty:

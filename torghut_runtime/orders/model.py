@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import ROUND_HALF_UP, Decimal
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from torghut_runtime.risk.limits import Side
@@ -30,6 +31,7 @@ _CENT: Final = Decimal("0.01")
 _HUNDREDTH_CENT: Final = Decimal("0.0001")
 
 
+@lru_cache(maxsize=1024)
 def client_order_id(account_label: str, strategy_id: str, symbol: str, bar_ts: datetime, intent_seq: int) -> str:
     """The key of an intent: ``t1-`` and base32 of the first 28 bytes of SHA-256, 48 characters.
 
@@ -47,6 +49,7 @@ def trace_of(decision_hash: str) -> str:
     return decision_hash.removeprefix(f"{_KEY_VERSION}-")[:32]
 
 
+@lru_cache(maxsize=1024)
 def record_id(key: str) -> uuid.UUID:
     """The id under which the record of a key is stored; equal keys have equal ids."""
     return uuid.uuid5(_NAMESPACE, key)

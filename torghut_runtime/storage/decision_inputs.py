@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from torghut_runtime.canonical import canonical_value
 from torghut_runtime.order_feed.ingest import cursor_of
-from torghut_runtime.orders.step_record import StepRecord, feature_digest
+from torghut_runtime.orders.step_record import StepRecord, StrategyCode, feature_digest
 from torghut_runtime.storage.runtime_tables import decision_inputs
 
 RETENTION_DAYS: Final = 90
@@ -48,15 +48,28 @@ INSERT_STEP: Final = (
 """Writes one record, with :func:`step_values`."""
 
 
+_shown: dict[str, tuple[StrategyCode, str, str]] = {}
+"""Parameters and provenance of each strategy as they were written last: one value serves all its steps."""
+
+
+def _texts_of(step: StepRecord) -> tuple[str, str]:
+    code = step.strategy
+    known = _shown.get(code.strategy_id)
+    if known is None or known[0] is not code:
+        known = _shown[code.strategy_id] = (code, _json(code.params), _json(_provenance(step)))
+    return known[1:]
+
+
 def step_values(step: StepRecord) -> dict[str, Any]:
     """The values of one record for the driver."""
     code = step.strategy
+    params, provenance = _texts_of(step)
     return {
         "account_label": step.account_label,
         "strategy_id": code.strategy_id,
         "strategy_type": code.strategy_type,
         "strategy_version": code.version,
-        "params": _json(dict(code.params)),
+        "params": params,
         "params_sha256": code.params_sha256,
         "symbol": step.symbol,
         "timeframe": step.timeframe,
@@ -70,7 +83,7 @@ def step_values(step: StepRecord) -> dict[str, Any]:
         "output": _array(step.output),
         "account": _json(canonical_value(step.account)),
         "price_snapshot": _json(canonical_value(step.price)),
-        "provenance": _json(_provenance(step)),
+        "provenance": provenance,
         "commit": code.commit,
         "trace_id": step.trace_id,
         "decided_at": step.decided_at,
@@ -88,21 +101,18 @@ def copy_steps(connection: sa.Connection, steps: Iterable[StepRecord]) -> None:
             known = texts[id(value)] = (value, _json(canonical_value(value)))
         return known[1]
 
-    codes: dict[int, tuple[Any, str, str]] = {}
     with cursor_of(connection) as cursor:
         cursor.execute(_MAKE_BATCH.encode())
         with cursor.copy(_COPY_BATCH.encode()) as copy:
             for step in steps:
                 code = step.strategy
-                shown = codes.get(id(code))
-                if shown is None:
-                    shown = codes[id(code)] = (code, _json(code.params), _json(_provenance(step)))
+                params, provenance = _texts_of(step)
                 copy.write_row((
-                    step.account_label, code.strategy_id, code.strategy_type, code.version, shown[1],
+                    step.account_label, code.strategy_id, code.strategy_type, code.version, params,
                     code.params_sha256, step.symbol, step.timeframe, step.bar_ts, _array(step.features),
                     feature_digest(code.feature_names, step.features), _array(step.position), _array(step.memory),
                     step.seconds_to_close, step.code, _array(step.output), once(step.account), once(step.price),
-                    shown[2], code.commit, step.trace_id, step.decided_at,
+                    provenance, code.commit, step.trace_id, step.decided_at,
                 ))  # fmt: skip
         cursor.execute(_TAKE_BATCH.encode())
 

@@ -184,7 +184,7 @@ class PostgresJournal:
             LeaseLostError: another process trades for this account; nothing was written.
         """
         lease = self._lease
-        with self._transaction() as connection:
+        with self._open() as connection:
             driver = cast("psycopg.Connection[Any]", connection.connection.driver_connection)
             try:
                 with driver.pipeline():
@@ -192,7 +192,12 @@ class PostgresJournal:
                     cursors = [driver.execute(text.encode(), values) for text, values in statements]
                     driver.commit()
             except psycopg.errors.DivisionByZero:
+                driver.rollback()
                 raise LeaseLostError(f"the lease of {lease.name} is not held with {lease.fencing_token}") from None
+            except BaseException:
+                if not driver.closed:
+                    driver.rollback()
+                raise
             return [cursor.fetchone() for cursor in cursors]
 
     @contextmanager
