@@ -601,7 +601,10 @@ def restart(dsn: str, rounds: int) -> list[Measured]:
         access = BrokerAccess()
         for _ in range(rounds):
             clock = SimulatedClock(broker.now)
-            steps, events = StepWriter(dsn, settings.mode.account_label, clock), Events(dsn, settings.mode.account_label)
+            steps, events = (
+                StepWriter(dsn, settings.mode.account_label, clock),
+                Events(dsn, settings.mode.account_label),
+            )
             reader, writer = AlpacaReader(access, simulator.url), AlpacaWriter(access, simulator.url)
             gc.collect()
             began = time.perf_counter()

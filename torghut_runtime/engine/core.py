@@ -19,13 +19,14 @@ from torghut_runtime.engine.account_view import AccountView
 from torghut_runtime.engine.cancel_all import CancelAll
 from torghut_runtime.engine.cursor_keeper import CursorKeeper
 from torghut_runtime.engine.driver import StrategyDriver
+from torghut_runtime.engine.entries import Refusals
 from torghut_runtime.engine.flatten import Flattener
 from torghut_runtime.engine.metrics import TradingMetrics
 from torghut_runtime.engine.reconciler import BrokerAnswers, read_answers
 from torghut_runtime.engine.recording import Recorder
 from torghut_runtime.engine.stance import Stance
 from torghut_runtime.engine.strategy_blocks import StrategyBlocks
-from torghut_runtime.engine.trader import Refusals, Trader
+from torghut_runtime.engine.trader import Trader
 from torghut_runtime.market_data.live_market import LiveMarket
 from torghut_runtime.market_data.sources import source_name
 from torghut_runtime.orders.firewall import Firewall

@@ -1,4 +1,4 @@
-"""Notes how far bars have been processed, after their decisions were committed; written in groups by a thread of its own.
+"""Notes how far bars have been processed, after their decisions were committed; written by a thread of its own.
 
 Hundreds of rows and their commit twice a second would hold up the bars behind them.
 """

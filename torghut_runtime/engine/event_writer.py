@@ -166,7 +166,7 @@ class EventWriter:
                 detail = type(error).__name__
                 self._store([], [Letter(each.source, None, None, None, None, each.value, "database_rejected", detail)])
                 self.refused += 1
-                logger.error("an event of an order is refused by the database and kept as a dead letter: %s", detail)
+                logger.warning("an event of an order is refused by the database and kept as a dead letter: %s", detail)
             self._done(1)
 
     def _store(self, arrivals: Sequence[Arrival], letters: Sequence[Letter]) -> None:

@@ -1,7 +1,7 @@
 """What is written down about decisions and orders before and after they meet the broker.
 
 The protocol, and the journal in memory that a replay keeps. The durable one is
-:mod:`torghut_runtime.storage.order_journal`. Events of orders are the order feed's business; here stands only where they
+:mod:`torghut_runtime.storage.order_journal`. Events of orders are the order feed's business: here stands only how they
 are handed to it.
 """
 

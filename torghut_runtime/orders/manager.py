@@ -49,7 +49,7 @@ Reached = Callable[[str], None]
 POINTS: Final = ("intent_committed", "submitting", "sent", "answered", "recorded")
 """Labelled points of :meth:`OrderManager.place`, in order."""
 ENDS: Final = ("cancelled", "withdrawn", "reconciled")
-"""Labelled points of a cancel (asked for), of an intent taken back, of the broker's word (folded, not yet handed on)."""
+"""Labelled points of a cancel (asked for), of an intent taken back, of the broker's word (folded, not handed on)."""
 
 
 @dataclass(frozen=True, slots=True)

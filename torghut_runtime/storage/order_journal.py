@@ -3,8 +3,7 @@
 The statements of a call and its commit go to the server together: one round trip.
 
 It writes ``trade_decisions`` and ``order_intents``; executions and fills are written by the order feed's ingest
-transaction alone. It never waits for a row that such a transaction holds. What an earlier process left is read back here
-too.
+transaction alone, for whose rows it never waits. What an earlier process left is read back here too.
 """
 
 import json
