@@ -316,6 +316,7 @@ def core_of(
         metrics=metrics,
         recorder=Recorder(label, steps, mode="paper", adapter="simulator"),
         events=events,
+        fills=lambda _since, _until: (),
     )
     return TradingCore(outside, lease, engine)
 

@@ -23,6 +23,7 @@ from typing import Any
 
 import msgspec
 import requests
+from engine_world import settings_of
 from order_cases import ACCOUNT, BAR, decision, intent
 
 from torghut_runtime.broker.alpaca import AlpacaReader, AlpacaWriter
@@ -35,9 +36,12 @@ from torghut_runtime.engine.event_writer import EventWriter
 from torghut_runtime.engine.heartbeat import Heartbeat
 from torghut_runtime.engine.market_view import PriceSnapshot
 from torghut_runtime.engine.stance import Stance
+from torghut_runtime.errors import UpstreamError
 from torghut_runtime.market.calendar import TradingCalendar
+from torghut_runtime.order_feed.broker_answers import OVERLAP, WITHOUT_WATERMARK, AlpacaHistory
 from torghut_runtime.order_feed.forwarding import stream_url
 from torghut_runtime.order_feed.trade_stream import TradeStream
+from torghut_runtime.orders.fill_history import take_fills
 from torghut_runtime.orders.firewall import Firewall
 from torghut_runtime.orders.frozen_symbols import FrozenSymbols
 from torghut_runtime.orders.journal import IntentState, StoredIntent
@@ -243,10 +247,20 @@ class OrderPath:
         self.settle()
         self.reconciler = self._reconciler(since, max((each.id for each in booked), default=0))
         result = self.compare()
+        now = self.clock.now()
+        after = now - WITHOUT_WATERMARK if since is None else since - OVERLAP
+        take_fills(self.tracker, self.events, self._fills(after, now + OVERLAP))
         if result.is_clean:
             self.stance.set(reconciled=True)
         self.dispatcher.take_over(left)
         return list(result.found)
+
+    def _fills(self, since: datetime, until: datetime) -> list[dict[str, Any]]:
+        """Fills since a time, asked for once more when the broker did not answer."""
+        for _ in range(20):
+            with suppress(UpstreamError):
+                return list(AlpacaHistory(settings_of(SIMULATOR_URL=self.url)).fills(since, until))
+        raise AssertionError("the broker never answered")
 
     def _not_before(self, intents: Sequence[StoredIntent]) -> None:
         """A clock does not stand earlier than that of the process before, which may have run ahead of the broker's."""

@@ -34,6 +34,7 @@ from torghut_runtime.engine.trading_loop import Item, Surroundings, TradingLoop
 from torghut_runtime.engine.watchdog import LIMIT_SECONDS, Watchdog, end_process
 from torghut_runtime.market_data.closed_bars import ClosedBars
 from torghut_runtime.market_data.sources import open_announcements
+from torghut_runtime.order_feed.broker_answers import AlpacaHistory
 from torghut_runtime.orders.firewall import Firewall
 from torghut_runtime.orders.rate_limit import RequestBudget
 from torghut_runtime.risk.limits import Gate
@@ -162,6 +163,7 @@ def assembled(host: Host, clock: Clock) -> Parts:
             commit=settings.commit,
         ),
         events=events,
+        fills=AlpacaHistory(trading).fills,
     )
     inbox: Inbox[Item] = Inbox()
     inbox.refuse("order_updates", "bars")

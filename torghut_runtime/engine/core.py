@@ -29,6 +29,8 @@ from torghut_runtime.engine.strategy_blocks import StrategyBlocks
 from torghut_runtime.engine.trader import Trader
 from torghut_runtime.market_data.live_market import LiveMarket
 from torghut_runtime.market_data.sources import source_name
+from torghut_runtime.order_feed.broker_answers import OVERLAP, WITHOUT_WATERMARK
+from torghut_runtime.orders.fill_history import take_fills
 from torghut_runtime.orders.firewall import Firewall
 from torghut_runtime.orders.frozen_symbols import MISMATCH, FrozenSymbols
 from torghut_runtime.orders.journal import EventSink, StoredIntent
@@ -71,6 +73,8 @@ class Outside:
     metrics: TradingMetrics
     recorder: Recorder
     events: EventSink
+    fills: Callable[[datetime, datetime], Iterable[Document]]
+    """The account's fill activities of a span of time; raises ``UpstreamError``."""
 
 
 class TradingCore:
@@ -86,6 +90,7 @@ class TradingCore:
         self._transfers = _ZERO
         self._queued: list[StoredIntent] = []
         self._stored: list[StoredIntent] = []
+        self._since: datetime | None = None
         self._swept_ns = outside.clock.now_ns()
         self._handed_on: deque[tuple[int, int]] = deque()
         """How many events had been handed on at each sweep; the oldest is the newest of which all are stored."""
@@ -128,6 +133,7 @@ class TradingCore:
         restore(self.tracker, self._stored, events, [(each.slot, each.entry) for each in booked])
         for each in frozen:
             self.frozen.freeze(each)
+        self._since = since
         self.reconciler = self._reconciler(since, max((each.id for each in booked), default=0))
         self.tracker.recall = self.journal.recall
 
@@ -165,6 +171,16 @@ class TradingCore:
             self.portfolio.align_cash(Decimal(str(self.account["cash"])))
         self._transfers = transfers_of(answers.transfers)
         return result
+
+    def back_fill(self) -> None:
+        """Take the fills since the newest stored event that an earlier process has heard, and not stored.
+
+        Raises:
+            UpstreamError: the broker does not answer.
+        """
+        now = self._outside.clock.now()
+        since = now - WITHOUT_WATERMARK if self._since is None else self._since - OVERLAP
+        take_fills(self.tracker, self._outside.events, self._outside.fills(since, now + OVERLAP))
 
     def take(self, answers: BrokerAnswers, *, is_quiet: bool) -> PassResult:
         """One pass; money that came or went moves what losses are measured against as soon as it moves the cash."""

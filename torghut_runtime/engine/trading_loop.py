@@ -176,6 +176,8 @@ class TradingLoop:
         core.resolve()
         self._at("comparing")
         self.reconciliation.conclude(core, core.compare())
+        if not parts.updates.is_forwarding:
+            core.back_fill()
         core.frozen.on_thawed.append(self._thawed)
         strategies = parts.catalog.current.running(core.holders())
         trader = core.take_up(

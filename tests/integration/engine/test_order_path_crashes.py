@@ -28,6 +28,12 @@ from torghut_runtime.storage.order_journal import PostgresJournal
 __all__ = ["simulator", "start_simulator"]
 
 LEDGER = Path(__file__).parents[3] / "test-artifacts" / "order-path-campaign.json"
+FILLS_MISSING = """
+SELECT e.client_order_id, e.filled_qty, sum(f.qty) FROM executions e
+LEFT JOIN order_fills f ON f.alpaca_order_id = e.alpaca_order_id AND f.state = 'counted'
+GROUP BY e.id HAVING e.filled_qty <> coalesce(sum(f.qty), 0)
+"""
+"""Executions that say more or less than their fills."""
 REASONS = {"submit_not_received", "alpaca_order_rejected", "order_rate_exceeded", "not_reconciled"}
 
 
@@ -71,6 +77,7 @@ def test_a_kill_at_a_labelled_point_leaves_one_order_or_none(
         restarted(database_dsn, simulator)
         check_agreement(engine, simulator)
         at_broker(simulator)
+        assert rows(engine, FILLS_MISSING) == [], label
     recorded = rows(engine, "SELECT trace_id, count(*) AS times FROM decision_inputs GROUP BY 1")
     assert {row.times for row in recorded} == {1}
 
