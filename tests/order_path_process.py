@@ -276,10 +276,12 @@ class OrderPath:
             self.waits.look(self.manager)
 
     def compare(self) -> PassResult:
-        """Reconcile, once more when the broker did not answer."""
+        """Reconcile, once more when the broker did not answer, and have what was found stored."""
         for _ in range(20):
             with suppress(BrokerError):
-                return self.reconciler.run_pass()
+                found = self.reconciler.run_pass()
+                self.stored()
+                return found
         raise AssertionError("the broker never answered")
 
     def hear(self) -> None:

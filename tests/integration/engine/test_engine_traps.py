@@ -18,6 +18,7 @@ from simulator_fixtures import control
 from stop_world import Flags
 
 from torghut_runtime.engine.engine import Engine, EngineOptions
+from torghut_runtime.engine.event_writer import CAPACITY
 from torghut_runtime.engine.flag_source import KILL_SWITCH, Switch
 from torghut_runtime.engine.heartbeat import Heartbeat
 from torghut_runtime.main import create_app
@@ -422,6 +423,51 @@ def test_while_a_driver_is_frozen_it_trades_cancels_and_reconciles_and_stores_al
         frozen.rollback()
     until(lambda: engine.status()["queues"]["order_events"] == 0)
     told_once(desk)
+
+
+def test_from_a_thousand_waiting_events_on_nothing_is_entered_and_exits_go_out(desks: Start) -> None:
+    desk = flat(desks, "AAPL", "MSFT")
+    desk.write(entry(enter_at=1, until=20, pyramid=True), entry("leaver", enter_at=1, exit_at=3, universe_symbols=["MSFT"]))
+    engine = desk.ready(desk.engine(None, **MANY))
+    desk.step(engine, 2, symbols=2)
+    until(lambda: engine.status()["queues"]["order_events"] == 0)
+    (known,) = desk.rows("SELECT CAST(raw_event AS text) AS value FROM execution_order_events LIMIT 1")
+    with ExitStack() as stack:
+        frozen = frozen_in_its_transaction(desk, stack)
+        running = engine._running
+        assert running is not None
+        running.events.take([known.value.encode()] * CAPACITY, "stream")
+        sent = len(desk.orders())
+        desk.step(engine, symbols=2)
+        assert [order["side"] for order in desk.orders()[sent:]] == ["sell"]
+        assert reasons(desk) == [("AAPL", ["backpressure"])]
+        frozen.rollback()
+    until(lambda: engine.status()["queues"]["order_events"] == 0)
+    sent = len(desk.orders())
+    desk.step(engine, symbols=2)
+    assert [order["side"] for order in desk.orders()[sent:]] == ["buy"]
+
+
+def test_an_order_is_forgotten_an_hour_after_its_end_and_not_before_it_is_stored(desks: Start) -> None:
+    desk = desks(minute_tape({"AAPL": [100] * 80}))
+    desk.write(entry(enter_at=1, exit_at=2))
+    engine = desk.ready(desk.engine())
+
+    def known() -> set[str]:
+        running = engine._running
+        assert running is not None
+        assert running.loop.core is not None
+        return {order.order_id for order in running.loop.core.tracker.orders()}
+
+    with ExitStack() as stack:
+        frozen = frozen_in_its_transaction(desk, stack)
+        desk.step(engine, 70)
+        orders = {order["id"] for order in desk.orders()}
+        assert (len(orders), known()) == (2, orders)
+        frozen.rollback()
+    until(lambda: engine.status()["queues"]["order_events"] == 0)
+    desk.step(engine, 3)
+    until(lambda: known() == set())
 
 
 def test_a_term_begins_when_what_the_one_before_knew_is_stored(desks: Start) -> None:

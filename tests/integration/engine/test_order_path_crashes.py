@@ -330,7 +330,6 @@ def test_positions_are_shown_beside_the_brokers(
     assert behind.exit_code == 3
     assert json.loads(behind.output)["items"][0]["discrepancy_qty"] == "1"
     assert path.compare().found == ()
-    path.stored()
     shown = CliRunner().invoke(cli, ["positions", "show", "--json"])
     answer = json.loads(shown.output)
     assert (shown.exit_code, answer["matches"]) == (0, True)

@@ -44,10 +44,10 @@ def committed(world: Replay) -> list[Decimal]:
     seen: list[Decimal] = []
     commit = world.journal.commit
 
-    def observed(decision: Any, intent: Any) -> bool:
+    def observed(decision: Any, intent: Any, **given: Any) -> bool:
         before = world.trader.portfolio.gross
         seen.append(before + (0 if intent.is_exit else intent.terms.qty * intent.worst_price))
-        return commit(decision, intent)
+        return commit(decision, intent, **given)
 
     world.journal.commit = observed  # type: ignore[method-assign]
     return seen
