@@ -427,7 +427,8 @@ def test_while_a_driver_is_frozen_it_trades_cancels_and_reconciles_and_stores_al
 
 def test_from_a_thousand_waiting_events_on_nothing_is_entered_and_exits_go_out(desks: Start) -> None:
     desk = flat(desks, "AAPL", "MSFT")
-    desk.write(entry(enter_at=1, until=20, pyramid=True), entry("leaver", enter_at=1, exit_at=3, universe_symbols=["MSFT"]))
+    leaver = entry("leaver", enter_at=1, exit_at=3, universe_symbols=["MSFT"])
+    desk.write(entry(enter_at=1, until=20, pyramid=True), leaver)
     engine = desk.ready(desk.engine(None, **MANY))
     desk.step(engine, 2, symbols=2)
     until(lambda: engine.status()["queues"]["order_events"] == 0)
