@@ -310,7 +310,9 @@ def move_intents(cursor: Cursor, leading: Sequence[tuple[Link, Order]]) -> None:
     if not deciding:
         return
     decisions = arrays.texts([link.trade_decision_id for link, _ in deciding])
-    cursor.execute("SELECT 1 FROM trade_decisions WHERE id = ANY(%s::uuid[]) ORDER BY id FOR NO KEY UPDATE", (decisions,))
+    cursor.execute(
+        "SELECT 1 FROM trade_decisions WHERE id = ANY(%s::uuid[]) ORDER BY id FOR NO KEY UPDATE", (decisions,)
+    )
     cursor.execute(
         """
         UPDATE trade_decisions d SET status = n.status, executed_at = n.executed_at, updated_at = now()
