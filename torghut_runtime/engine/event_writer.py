@@ -31,7 +31,7 @@ MOST: Final = 50_000
 """Waiting events beyond which memory may not go further ahead of the store: trading ends until all are stored."""
 BATCH: Final = 100
 """Events of one transaction."""
-GATHER_SECONDS: Final = 0.02
+GATHER_SECONDS: Final = 0.1
 """So long what has come is left alone, for more to come and for the order path to have the interpreter to itself."""
 _PAUSES: Final = (0.1, 5.0)
 """Shortest and longest time between two tries."""

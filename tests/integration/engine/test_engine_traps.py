@@ -487,6 +487,8 @@ def test_a_term_begins_when_what_the_one_before_knew_is_stored(desks: Start) -> 
         )
         requests.post(f"{desk.simulator.url}/sim/step", json={"events": 1}, timeout=60).raise_for_status()
         until(lambda: engine.status()["waiting_for"] == ["database_unavailable"])
+        until(lambda: engine.status()["queues"]["order_events_age_seconds"] > 10)
+        assert not engine.status()["running"]
         frozen.rollback()
     desk.ready(engine)
     desk.agrees(engine)
