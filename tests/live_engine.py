@@ -84,6 +84,12 @@ class Desk:
         """Wait until the engine's positions are the broker's."""
         until(lambda: held(engine) == self.held())
 
+    def stored(self, engine: Engine) -> None:
+        """Wait until all that the broker said is in the tables."""
+        running = engine._running
+        assert running is not None
+        assert running.events.drain(60)
+
     def held(self) -> dict[str, Decimal]:
         """Shares at the broker."""
         documents = requests.get(f"{self.simulator.url}/v2/positions", headers=KEYS, timeout=60).json()

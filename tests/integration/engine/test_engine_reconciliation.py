@@ -219,6 +219,7 @@ def test_a_foreign_order_counts_as_exposure(desk: Desk) -> None:
     minute(desk, engine, 1)
     until(lambda: engine.status()["limits"]["TRADING_MAX_OPEN_ORDERS"]["room"] == 49)
     assert held(engine) == {}
+    desk.stored(engine)
     assert [tuple(row) for row in desk.rows("SELECT symbol, status FROM executions")] == [("AAPL", "new")]
 
 

@@ -118,6 +118,7 @@ def test_an_intent_that_was_sent_without_an_answer_is_found_by_the_next_process(
         connection.execute(sa.text("TRUNCATE executions, execution_order_events CASCADE"))
         connection.execute(sa.text("UPDATE order_intents SET state = 'submitting'"))
     second = desk.ready(desk.engine())
+    desk.stored(second)
     assert [row.client_order_id for row in desk.rows("SELECT client_order_id FROM executions")] == [key]
     assert len(desk.orders()) == 1
     assert held(second) == desk.held()

@@ -23,6 +23,7 @@ def test_bars_become_decisions_orders_fills_and_positions_that_are_the_brokers(d
     assert held(engine) == desk.held() == {"AAPL": Decimal(10), "MSFT": Decimal(10)}
     desk.step(engine, 4, symbols=2)
     assert held(engine) == desk.held() == {}
+    desk.stored(engine)
     decisions = desk.rows("SELECT symbol, rationale, status FROM trade_decisions ORDER BY bar_ts, symbol")
     assert [tuple(row) for row in decisions] == [
         ("AAPL", "entry", "filled"),
@@ -75,6 +76,7 @@ def test_a_fill_that_came_while_the_stream_was_down_is_found_at_the_broker(desk:
     control(desk.simulator, mute=[{"stream": "trading", "seconds": 90}])
     desk.step(engine, 3)
     assert held(engine) == {"AAPL": Decimal(10)}
+    desk.stored(engine)
     assert [row.filled_qty for row in desk.rows("SELECT filled_qty FROM executions")] == [Decimal(10)]
 
 

@@ -359,7 +359,7 @@ def test_without_servers_of_the_order_feed_events_are_in_the_tables(desks: Start
     desk.step(engine, 3)
     assert held(engine) == {"AAPL": Decimal(10)}
     until(lambda: desk.rows("SELECT 1 FROM execution_order_events WHERE source = 'stream'") != [])
-    assert [row.status for row in desk.rows("SELECT status FROM executions")] == ["filled"]
+    until(lambda: [row.status for row in desk.rows("SELECT status FROM executions")] == ["filled"])
 
 
 # A driver that freezes in its transaction -----------------------------------------------------------------------------
