@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 import sqlalchemy as sa
+from event_sinks import StoredAtOnce
 from order_cases import ACCOUNT, BAR, decision, intent
 from order_path_process import leased
 
@@ -109,7 +110,7 @@ def events_of(number: int) -> list[bytes]:
             return [new]
 
 
-def heard(journal: PostgresJournal) -> OrderTracker:
+def heard(journal: PostgresJournal, sink: StoredAtOnce) -> OrderTracker:
     """A process that places orders and hears of each of them; all of it is stored."""
     tracker = OrderTracker(ACCOUNT, Portfolio(Decimal(0)))
     for number in range(ORDERS):
@@ -119,7 +120,7 @@ def heard(journal: PostgresJournal) -> OrderTracker:
             journal.move(order, "submitting", sent_at=BAR + number * EVERY)
             tracker.expect(order)
         events = events_of(number)
-        journal.record(events, "stream")
+        sink.take(events, "stream")
         for each in events:
             tracker.apply(each)
     tracker.portfolio.adjust(*ADJUSTMENT)
@@ -160,7 +161,7 @@ def _key(order: Intent | None) -> str | None:
 def test_a_new_process_sees_what_the_one_before_saw(
     journal: PostgresJournal, database_dsn: str, kept: timedelta
 ) -> None:
-    before = heard(journal)
+    before = heard(journal, StoredAtOnce(database_dsn))
     stored = read(database_dsn, kept)
     after = started(stored, journal)
     assert view(after) == view(before)
@@ -170,7 +171,7 @@ def test_a_new_process_sees_what_the_one_before_saw(
 
 
 def test_only_what_ended_long_ago_is_not_read_as_orders(journal: PostgresJournal, database_dsn: str) -> None:
-    before = heard(journal)
+    before = heard(journal, StoredAtOnce(database_dsn))
     after = started(read(database_dsn, timedelta(hours=1)), journal)
     known = {each.order_id for each in after.orders()}
     newest = BAR + (ORDERS - 1) * EVERY
@@ -185,7 +186,7 @@ def test_only_what_ended_long_ago_is_not_read_as_orders(journal: PostgresJournal
 
 
 def test_what_a_forgotten_entry_left_for_the_cooldown_is_told(journal: PostgresJournal, database_dsn: str) -> None:
-    heard(journal)
+    heard(journal, StoredAtOnce(database_dsn))
     stored = read(database_dsn, timedelta(hours=1))
     loaded = {each.intent.client_order_id for each in stored.intents}
     expected: dict[Slot, datetime] = {}
@@ -197,7 +198,7 @@ def test_what_a_forgotten_entry_left_for_the_cooldown_is_told(journal: PostgresJ
 
 
 def test_a_bust_of_an_order_that_was_not_read_takes_its_fill_back(journal: PostgresJournal, database_dsn: str) -> None:
-    before = heard(journal)
+    before = heard(journal, StoredAtOnce(database_dsn))
     after = started(read(database_dsn, timedelta(hours=1)), journal)
     number = next(n for n in range(20) if end_of(n) == "filled" and not is_foreign(n))
     assert after.order(f"order-{number}") is None
