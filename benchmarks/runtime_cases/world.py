@@ -124,6 +124,7 @@ class World:
         self.core.restore()
         self.core.resolve()
         self.core.compare()
+        self.board = Board()
         self.market = self._market(symbols, strategies)
         self.trader: Trader = self.core.take_up(
             strategies, self.market, lambda _strategy, _symbol: (), StrategyBlocks(), None
@@ -138,9 +139,10 @@ class World:
         universe.refresh()
         assets.refresh(symbols)
         calendar.check()
+        self.board.connected(moment_of(self.broker.now))
         return LiveMarket(
             self.settings,
-            board=Board(),
+            board=self.board,
             universe=universe,
             gate=FeatureGate(self.settings.quality, strategies),
             assets=assets,
@@ -161,7 +163,9 @@ class World:
         return bars
 
     def take(self, bars: Sequence[Bar], due: float) -> None:
-        """What the trading loop does with bars that have closed."""
+        """What the feed and the trading loop do with bars that have closed."""
+        for bar in bars:
+            self.board.minute_traded(bar.symbol, bar.open_ts)
         self.trader.on_time()
         self.trader.on_bars(bars, time.perf_counter() - due)
         self.core.cursors.processed(bars)

@@ -12,7 +12,7 @@ from torghut_runtime.broker.protocol import BrokerError, RateLimitedError, Rejec
 from torghut_runtime.clock import NANOSECONDS, SimulatedClock
 from torghut_runtime.order_feed.event import Source
 from torghut_runtime.orders.firewall import Firewall
-from torghut_runtime.orders.journal import MemoryJournal, NoEvents
+from torghut_runtime.orders.journal import EventSink, MemoryJournal, NoEvents
 from torghut_runtime.orders.manager import LOOK_UPS, POINTS, OrderManager
 from torghut_runtime.orders.model import Intent
 from torghut_runtime.orders.portfolio import Portfolio
@@ -68,15 +68,15 @@ class FakeBroker:
 
 
 class World:
-    def __init__(self, max_retries: int = 0, journal: MemoryJournal | None = None) -> None:
+    def __init__(self, max_retries: int = 0, events: EventSink | None = None) -> None:
         self.broker, self.clock = FakeBroker(), SimulatedClock(NANOSECONDS)
-        self.journal, self.gate = journal or MemoryJournal(), Gate()
+        self.journal, self.gate = MemoryJournal(), Gate()
         self.portfolio = Portfolio(Decimal(100_000))
         self.points: list[str] = []
         budget = RequestBudget(200, self.clock.now_ns())
         self.manager = OrderManager(
             journal=self.journal,
-            events=NoEvents(),
+            events=events or NoEvents(),
             firewall=Firewall(self.broker, lambda: self.gate, budget, self.clock),
             reader=self.broker,
             tracker=OrderTracker("paper", self.portfolio),
@@ -387,15 +387,14 @@ def test_an_intent_that_was_never_sent_is_withdrawn(expired: bool) -> None:
     assert (world.reserved, world.broker.calls) == (0, [])
 
 
-class Keeping(MemoryJournal):
+class Keeping(NoEvents):
     """Counts what it is given to keep."""
 
     def __init__(self) -> None:
-        super().__init__()
         self.kept: list[bytes] = []
 
-    def record(self, events: Sequence[bytes], source: Source) -> None:
-        self.kept.extend(events)
+    def take(self, values: Sequence[bytes], source: Source) -> None:
+        self.kept.extend(values)
 
 
 STREAMED = {
@@ -422,11 +421,11 @@ FILL = {"event": "partial_fill", "execution_id": "x", "price": "100", "qty": "4"
     ],
 )
 def test_an_answer_that_repeats_what_the_stream_said_is_not_kept(changed: dict[str, str], kept: int) -> None:
-    journal = Keeping()
-    world = World(journal=journal)
+    events = Keeping()
+    world = World(events=events)
     manager = world.manager
     manager.tracker.apply(msgspec.json.encode({**FILL, "order": STREAMED}))
     before = world.portfolio.symbol_qty("AAPL")
     assert manager.take_all([{**STREAMED, **changed}]) == 0
-    assert len(journal.kept) == kept
+    assert len(events.kept) == kept
     assert kept or world.portfolio.symbol_qty("AAPL") == before == 4
