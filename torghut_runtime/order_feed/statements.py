@@ -234,10 +234,11 @@ def lock_orders(
             orders.add((event.account, event.order_id))
         if event.client_order_id is not None:
             clients.add((event.account, event.client_order_id))
+    wanted = _lookup(orders, clients)
     with cursor.connection.cursor() as other:
         with cursor.connection.pipeline():
-            cursor.execute(_EXECUTIONS, _lookup(orders, clients))
-            other.execute(_INTENTS + b"FOR NO KEY UPDATE", _lookup((), clients))
+            cursor.execute(_EXECUTIONS, wanted)
+            other.execute(_INTENTS + b"FOR NO KEY UPDATE", wanted)
             meanwhile()
         found = {
             (row[1], row[2], None if row[2] is not None else row[3]): StoredRow(row[0], row[2], *row[4:])
@@ -286,6 +287,11 @@ def _is_legal(link: Link, order: Order, was: str | None) -> bool:
     return link.state == _intent_state(order.state.status) or (was is not None and link.state == _intent_state(was))
 
 
+_LOCK_DECISIONS: Final = b"""
+SELECT count(*) FROM (SELECT 1 FROM trade_decisions WHERE id = ANY(%s::uuid[]) ORDER BY id FOR NO KEY UPDATE) locked
+"""
+
+
 def move_intents(cursor: Cursor, leading: Sequence[tuple[Link, Order]]) -> None:
     """Intents and decisions follow the newest order behind them; an intent that became no order has none.
 
@@ -310,9 +316,7 @@ def move_intents(cursor: Cursor, leading: Sequence[tuple[Link, Order]]) -> None:
     if not deciding:
         return
     decisions = arrays.texts([link.trade_decision_id for link, _ in deciding])
-    cursor.execute(
-        "SELECT 1 FROM trade_decisions WHERE id = ANY(%s::uuid[]) ORDER BY id FOR NO KEY UPDATE", (decisions,)
-    )
+    cursor.execute(_LOCK_DECISIONS, (decisions,))
     cursor.execute(
         """
         UPDATE trade_decisions d SET status = n.status, executed_at = n.executed_at, updated_at = now()
