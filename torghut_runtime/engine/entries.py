@@ -195,17 +195,20 @@ class Entries:
         now_ns = self._clock.now_ns()
         reasons = gate_reasons(self._stance.gate(), is_exit=intent.is_exit)
         reasons += self._blocks.reasons(intent.strategy_id, is_exit=intent.is_exit)
-        reasons += market_reasons(MarketView(frozen=slot[1] in self._frozen), self._limits, is_exit=True)
-        if intent.is_exit:
-            return reasons
         strategy = next((each for each in self._strategies() if each.entry.strategy_id == slot[0]), None)
         if strategy is None:
-            return [*reasons, DISABLED]
+            reasons += market_reasons(MarketView(frozen=slot[1] in self._frozen), self._limits, is_exit=True)
+            return reasons if intent.is_exit else [*reasons, DISABLED]
+        market = self._prices.view_of_queued(strategy, intent)
+        if intent.is_exit:
+            return [*reasons, *market_reasons(market, self._limits, is_exit=True)]
+        reasons += self._refusals(*slot)
         if self._circuit.is_open(slot[0], now_ns):
             reasons.append(DEGRADED)
         opens_short = terms.side == "sell" and self._portfolio.position(slot).qty <= 0
         if opens_short and not self._allows_shorts():
             reasons.append(SHORTS)
+        reasons += market_reasons(market, self._limits, is_exit=False, opens_short=opens_short)
         self._portfolio.release(intent.client_order_id)
         exposure = self._account.exposure(slot, terms.side, now_ns)
         self._portfolio.reserve(intent)

@@ -101,8 +101,8 @@ class MarketSource(Protocol):
         """The newest price of a symbol; None where bars alone know it."""
         ...
 
-    def facts(self, bar: Bar, strategy: BoundStrategy, now: datetime) -> SymbolFacts:
-        """What stands against trading the bar's symbol."""
+    def facts(self, symbol: str, timeframe: str, strategy: BoundStrategy, now: datetime) -> SymbolFacts:
+        """What stands against trading a symbol on bars of this timeframe."""
         ...
 
     def average_daily_volume(self, symbol: str) -> Decimal | None:
@@ -129,9 +129,9 @@ class BarsOnly:
         """Nothing newer than the last bar."""
         del symbol, now
 
-    def facts(self, bar: Bar, strategy: BoundStrategy, now: datetime) -> SymbolFacts:
+    def facts(self, symbol: str, timeframe: str, strategy: BoundStrategy, now: datetime) -> SymbolFacts:
         """Nothing stands against it."""
-        del bar, strategy, now
+        del symbol, timeframe, strategy, now
         return _NOTHING_AGAINST
 
     def average_daily_volume(self, symbol: str) -> Decimal | None:

@@ -15,8 +15,10 @@ from torghut_runtime.engine.market_view import DailyVolumes, MarketSource, Price
 from torghut_runtime.market.features import Bar
 from torghut_runtime.market.timeframe import DAILY, timeframe_seconds
 from torghut_runtime.orders.frozen_symbols import SPLIT, FrozenSymbols
+from torghut_runtime.orders.model import Intent
 from torghut_runtime.orders.portfolio import Portfolio
 from torghut_runtime.risk.limits import MarketView
+from torghut_runtime.strategies.registry import BoundStrategy
 
 _GRACE_SECONDS: Final = 10.0
 """How much older than its timeframe a bar may be when it is decided on, unless a setting says otherwise."""
@@ -99,7 +101,7 @@ class PriceBook:
     def view(self, verdict: Verdict, price: PriceSnapshot, *, order_price: Decimal | None = None) -> MarketView:
         """What limits ask about the market of a verdict's symbol."""
         bar, now = verdict.bar, self._clock.now()
-        facts = self._market.facts(bar, verdict.strategy, now)
+        facts = self._market.facts(bar.symbol, bar.timeframe, verdict.strategy, now)
         return MarketView(
             is_open=self.waits(bar) or self._is_open(bar.symbol),
             calendar_agrees=facts.calendar_agrees,
@@ -116,6 +118,21 @@ class PriceBook:
             allowed=facts.allowed,
             quality=facts.quality,
             from_history=bar.signal_quality_flag > 0.0,
+        )
+
+    def view_of_queued(self, strategy: BoundStrategy, intent: Intent) -> MarketView:
+        """What limits ask before an order goes that waited for its session; its bar was judged with its decision."""
+        symbol, price = intent.terms.symbol, intent.worst_price
+        facts = self._market.facts(symbol, DAILY, strategy, self._clock.now())
+        return MarketView(
+            calendar_agrees=facts.calendar_agrees,
+            halted=facts.halted,
+            frozen=facts.frozen or symbol in self._frozen,
+            reference_price=price,
+            order_price=price,
+            tradable=facts.tradable,
+            shortable=facts.shortable,
+            allowed=facts.allowed,
         )
 
     def _bar_max_age(self, timeframe: str) -> float:

@@ -123,9 +123,8 @@ class LiveMarket:
         increments = self._assets.of(symbol).increments
         return reference_price(self._board, symbol, known[1], known[0], now, self._lookback, increments)
 
-    def facts(self, bar: Bar, strategy: BoundStrategy, now: datetime) -> SymbolFacts:
-        """What stands against trading the bar's symbol with this strategy."""
-        symbol = bar.symbol
+    def facts(self, symbol: str, timeframe: str, strategy: BoundStrategy, now: datetime) -> SymbolFacts:
+        """What stands against trading a symbol with this strategy."""
         asset = self._assets.of(symbol)
         return SymbolFacts(
             halted=self._board.is_halted(symbol),
@@ -136,8 +135,7 @@ class LiveMarket:
             tradable=asset.tradable,
             shortable=asset.shortable,
             quality=tuple(
-                f"feature_quality:{each}"
-                for each in self._gate.reasons(symbol, bar.timeframe, now, self._repeats(symbol))
+                f"feature_quality:{each}" for each in self._gate.reasons(symbol, timeframe, now, self._repeats(symbol))
             ),
         )
 

@@ -10,7 +10,7 @@ from engine_world import FRIDAY, MONDAY, daily_tape, minute_tape, replay, timed
 from torghut_runtime.broker.protocol import RateLimitedError, UncertainError
 from torghut_runtime.clock import nanoseconds_of
 from torghut_runtime.engine.dispatcher import collar_price
-from torghut_runtime.engine.market_view import PriceSnapshot
+from torghut_runtime.engine.market_view import BarsOnly, PriceSnapshot, SymbolFacts
 from torghut_runtime.engine.replay import Replay, market_bar
 from torghut_runtime.orders.increments import Increments
 from torghut_runtime.orders.journal import StoredIntent
@@ -74,6 +74,26 @@ def test_a_queued_entry_is_checked_again_before_it_goes(queued: Replay) -> None:
     at(queued, MONDAY_OPEN - timedelta(minutes=15))
     assert written(queued) == [("canceled", "kill_switch_enabled", "opg")]
     assert broker_orders(queued) == []
+
+
+@pytest.mark.parametrize(
+    ("facts", "reason"),
+    [
+        (SymbolFacts(halted=True), "symbol_halted"),
+        (SymbolFacts(frozen=True), "symbol_frozen"),
+        (SymbolFacts(tradable=False), "asset_not_tradable"),
+        (SymbolFacts(allowed=False), "symbol_not_allowed"),
+        (SymbolFacts(calendar_agrees=False), "calendar_broker_mismatch"),
+        (SymbolFacts(shortable=False, trades=False, quality=("feature_quality:judged_with_its_bar",)), None),
+    ],
+)
+def test_the_market_of_a_queued_entry_is_asked_again(
+    queued: Replay, monkeypatch: pytest.MonkeyPatch, facts: SymbolFacts, reason: str | None
+) -> None:
+    monkeypatch.setattr(BarsOnly, "facts", lambda *_: facts)
+    at(queued, MONDAY_OPEN - timedelta(minutes=15))
+    assert written(queued) == [("submitting" if reason is None else "canceled", reason, "opg")]
+    assert len(broker_orders(queued)) == (reason is None)
 
 
 def test_a_queued_order_of_an_earlier_process_is_sent_by_the_next(queued: Replay) -> None:
