@@ -1,5 +1,6 @@
 """Fixtures of all tests: PostgreSQL. Whoever asks for none of them starts no server."""
 
+import signal
 from collections.abc import Generator
 
 import pytest
@@ -13,6 +14,17 @@ from torghut_runtime.storage.database import connect, create_engine
 settings.register_profile("steady", deadline=None)
 if settings.get_current_profile_name() == "default":
     settings.load_profile("steady")
+
+
+def pytest_configure() -> None:
+    """Take signals as a terminal's process does.
+
+    Who is started in the background ignores SIGINT; Dagster gives SIGTERM what SIGINT has, and every process that is
+    started afterwards inherits that.
+    """
+    for number, usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGTERM, signal.SIG_DFL)):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, usual)
 
 
 @pytest.fixture(scope="session")
