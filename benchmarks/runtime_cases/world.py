@@ -249,6 +249,7 @@ def core_of(
         metrics=metrics,
         recorder=Recorder(label, steps, mode="paper", adapter="simulator"),
         events=events,
+        keeps_stream=True,
         fills=lambda _since, _until: (),
     )
     return TradingCore(outside, lease, engine)

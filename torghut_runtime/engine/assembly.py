@@ -30,7 +30,7 @@ from torghut_runtime.engine.stance import Stance
 from torghut_runtime.engine.step_writer import StepWriter
 from torghut_runtime.engine.stop_system import StopSystem
 from torghut_runtime.engine.supervisor import Supervisor
-from torghut_runtime.engine.trade_updates import TradeUpdates
+from torghut_runtime.engine.trade_updates import TradeUpdates, forwards
 from torghut_runtime.engine.trading_loop import Item, Surroundings, TradingLoop
 from torghut_runtime.engine.watchdog import LIMIT_SECONDS, Watchdog, end_process
 from torghut_runtime.market_data.closed_bars import ClosedBars
@@ -164,6 +164,7 @@ def assembled(host: Host, clock: Clock) -> Parts:
             commit=settings.commit,
         ),
         events=events,
+        keeps_stream=not forwards(settings),
         fills=AlpacaHistory(trading).fills,
     )
     inbox: Inbox[Item] = Inbox()

@@ -76,6 +76,8 @@ class Outside:
     metrics: TradingMetrics
     recorder: Recorder
     events: EventSink
+    keeps_stream: bool
+    """Whether the stream's events go to ``events`` as well, and not through Kafka."""
     fills: Callable[[datetime, datetime], Iterable[Document]]
     """The account's fill activities of a span of time; raises ``UpstreamError``."""
 
@@ -111,6 +113,7 @@ class TradingCore:
             tracker=self.tracker,
             clock=outside.clock,
             max_retries=settings.execution.max_retries,
+            keeps_stream=outside.keeps_stream,
             metrics=outside.metrics,
         )
         self.frozen = FrozenSymbols()

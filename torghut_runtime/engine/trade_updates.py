@@ -32,6 +32,11 @@ Deliver = Callable[[bytes], object]
 """Takes an event of the stream, in the stream's thread; may wait for room."""
 
 
+def forwards(settings: Settings) -> bool:
+    """Whether trade updates go through the order feed, which stores them; else the engine's own writer does."""
+    return settings.order_feed_enabled and settings.order_feed_bootstrap_servers is not None
+
+
 class TradeUpdates:
     """Connected while it is wanted; reconnects by itself."""
 
@@ -65,7 +70,7 @@ class TradeUpdates:
     @property
     def is_forwarding(self) -> bool:
         """Whether the order feed writes the events; otherwise the trading thread does."""
-        return self._settings.order_feed_enabled and self._settings.order_feed_bootstrap_servers is not None
+        return forwards(self._settings)
 
     @property
     def listening(self) -> bool:

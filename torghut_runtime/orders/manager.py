@@ -99,6 +99,7 @@ class OrderManager:
         tracker: OrderTracker,
         clock: Clock,
         max_retries: int = 0,
+        keeps_stream: bool = True,
         reached: Reached = lambda _: None,
         metrics: TradingMetrics | None = None,
     ) -> None:
@@ -112,6 +113,8 @@ class OrderManager:
         self._reader = reader
         self._clock = clock
         self._max_retries = max_retries
+        self._keeps_stream = keeps_stream
+        """Whether what the stream tells goes to ``events`` as well; else it is stored who knows when."""
         self._reached = reached
         self._unknown: dict[str, _Unknown] = {}
 
@@ -290,11 +293,12 @@ class OrderManager:
     def take_all(self, documents: Iterable[Document]) -> int:
         """Take the broker's own word on orders, found by looking; how many of them cannot be read.
 
-        What repeats an event of the order is neither kept nor taken again.
+        What repeats an event of the order is neither kept nor taken again, unless that event is not kept here.
 
         Raises:
             StoreUnavailableError: too much waits to be stored; it was taken.
         """
+        is_known = self.tracker.repeats if self._keeps_stream else self.tracker.knows
         fresh: dict[bytes, OrderEvent] = {}
         bad = 0
         with collection_paused():
@@ -303,7 +307,7 @@ class OrderManager:
                 event = self.tracker.read(value)
                 if event is None or event.order_id is None:
                     bad += 1
-                elif not self.tracker.repeats(event):
+                elif not is_known(event):
                     fresh[value] = event
         changed = sum(self.tracker.take(event) is not None for event in fresh.values())
         self._reached("reconciled")

@@ -68,7 +68,7 @@ class FakeBroker:
 
 
 class World:
-    def __init__(self, max_retries: int = 0, events: EventSink | None = None) -> None:
+    def __init__(self, max_retries: int = 0, events: EventSink | None = None, *, keeps_stream: bool = True) -> None:
         self.broker, self.clock = FakeBroker(), SimulatedClock(NANOSECONDS)
         self.journal, self.gate = MemoryJournal(), Gate()
         self.portfolio = Portfolio(Decimal(100_000))
@@ -82,6 +82,7 @@ class World:
             tracker=OrderTracker("paper", self.portfolio),
             clock=self.clock,
             max_retries=max_retries,
+            keeps_stream=keeps_stream,
             reached=self.points.append,
         )
 
@@ -429,3 +430,12 @@ def test_an_answer_that_repeats_what_the_stream_said_is_not_kept(changed: dict[s
     assert manager.take_all([{**STREAMED, **changed}]) == 0
     assert len(events.kept) == kept
     assert kept or world.portfolio.symbol_qty("AAPL") == before == 4
+
+
+def test_an_answer_is_kept_where_the_stream_is_stored_by_others() -> None:
+    events = Keeping()
+    manager = World(events=events, keeps_stream=False).manager
+    manager.tracker.apply(msgspec.json.encode({**FILL, "order": STREAMED}))
+    for _ in range(2):
+        assert manager.take_all([STREAMED]) == 0
+    assert len(events.kept) == 1
