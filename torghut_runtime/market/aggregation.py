@@ -7,7 +7,7 @@ every session belong to no longer bar. Order, gaps and sources of minutes are th
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from typing import Final
 
 from torghut_runtime.market.features import Bar
@@ -103,33 +103,26 @@ def _bar(symbol: str, timeframe: str, grown: _Growing) -> Bar:
 
 def minute_bar(minute: Minute, span: Span) -> Bar:
     """A minute as strategies see it."""
-    return Bar(
-        symbol=minute.symbol,
-        timeframe=MINUTES,
-        open_ts=span.opens_at,
-        event_ts=span.closes_at,
-        session=span.session,
-        high=minute.high,
-        low=minute.low,
-        close=minute.close,
-        volume=minute.volume,
-        signal_quality_flag=minute.mark,
-    )
+    return _as_told(minute, MINUTES, span.opens_at, span.closes_at, span.session)
 
 
 def daily_bar(day: Minute, session: Session) -> Bar:
     """A day as the source tells it, as strategies see it."""
+    return _as_told(day, DAILY, session.opens_at, session.closes_at, session.day)
+
+
+def _as_told(told: Minute, timeframe: str, opens_at: datetime, closes_at: datetime, session: date | None) -> Bar:
     return Bar(
-        symbol=day.symbol,
-        timeframe=DAILY,
-        open_ts=session.opens_at,
-        event_ts=session.closes_at,
-        session=session.day,
-        high=day.high,
-        low=day.low,
-        close=day.close,
-        volume=day.volume,
-        signal_quality_flag=day.mark,
+        symbol=told.symbol,
+        timeframe=timeframe,
+        open_ts=opens_at,
+        event_ts=closes_at,
+        session=session,
+        high=told.high,
+        low=told.low,
+        close=told.close,
+        volume=told.volume,
+        signal_quality_flag=told.mark,
     )
 
 
