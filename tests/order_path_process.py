@@ -38,7 +38,7 @@ from torghut_runtime.engine.market_view import PriceSnapshot
 from torghut_runtime.engine.stance import Stance
 from torghut_runtime.errors import UpstreamError
 from torghut_runtime.market.calendar import TradingCalendar
-from torghut_runtime.order_feed.broker_answers import OVERLAP, WITHOUT_WATERMARK, AlpacaHistory
+from torghut_runtime.order_feed.broker_answers import AlpacaHistory
 from torghut_runtime.order_feed.forwarding import stream_url
 from torghut_runtime.order_feed.trade_stream import TradeStream
 from torghut_runtime.orders.broker_view import read_broker
@@ -244,9 +244,7 @@ class OrderPath:
         self.settle()
         self.reconciler = self._reconciler(stored.newest_event_at, max((each.id for each in booked), default=0))
         result = self.compare()
-        now = self.clock.now()
-        after = now - WITHOUT_WATERMARK if stored.newest_event_at is None else stored.newest_event_at - OVERLAP
-        take_fills(self.tracker, self.events, self._fills(after, now + OVERLAP))
+        take_fills(self.tracker, self.events, self._fills, stored.newest_event_at, self.clock.now())
         if result.is_clean:
             self.stance.set(reconciled=True)
         self.dispatcher.take_over(left)

@@ -30,9 +30,8 @@ from torghut_runtime.engine.strategy_blocks import StrategyBlocks
 from torghut_runtime.engine.trader import Trader
 from torghut_runtime.market_data.live_market import LiveMarket
 from torghut_runtime.market_data.sources import source_name
-from torghut_runtime.order_feed.broker_answers import OVERLAP, WITHOUT_WATERMARK
 from torghut_runtime.orders.broker_view import Announcements
-from torghut_runtime.orders.fill_history import take_fills
+from torghut_runtime.orders.fill_history import Fills, take_fills
 from torghut_runtime.orders.firewall import Firewall
 from torghut_runtime.orders.frozen_symbols import MISMATCH, FrozenSymbols
 from torghut_runtime.orders.journal import EventSink, StoredIntent
@@ -78,8 +77,7 @@ class Outside:
     events: EventSink
     keeps_stream: bool
     """Whether the stream's events go to ``events`` as well, and not through Kafka."""
-    fills: Callable[[datetime, datetime], Iterable[Document]]
-    """The account's fill activities of a span of time; raises ``UpstreamError``."""
+    fills: Fills
 
 
 class TradingCore:
@@ -184,9 +182,8 @@ class TradingCore:
         Raises:
             UpstreamError: the broker does not answer.
         """
-        now = self._outside.clock.now()
-        since = now - WITHOUT_WATERMARK if self._since is None else self._since - OVERLAP
-        take_fills(self.tracker, self._outside.events, self._outside.fills(since, now + OVERLAP))
+        outside = self._outside
+        take_fills(self.tracker, outside.events, outside.fills, self._since, outside.clock.now())
 
     def take(self, answers: BrokerAnswers, *, is_quiet: bool) -> PassResult:
         """One pass; money that came or went moves what losses are measured against as soon as it moves the cash."""

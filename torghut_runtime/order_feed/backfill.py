@@ -8,10 +8,9 @@ import sqlalchemy as sa
 
 from torghut_runtime.errors import InputError
 from torghut_runtime.order_feed.broker_answers import (
-    OVERLAP,
-    WITHOUT_WATERMARK,
     BrokerHistory,
     activity_update,
+    asked_since,
     snapshot_update,
     value_of,
 )
@@ -43,8 +42,7 @@ def span_of_gap(connection: sa.Connection, gap: uuid.UUID) -> tuple[datetime, da
         row = connection.execute(sa.select(feed_gaps).where(feed_gaps.c.id == gap)).one_or_none()
     if row is None:
         raise InputError(f"there is no gap {gap}; `torghut-runtime order-feed status` lists them", field="--gap")
-    since = row.since_ts - OVERLAP if row.since_ts is not None else row.detected_at - WITHOUT_WATERMARK
-    return since, row.detected_at
+    return asked_since(row.since_ts, row.detected_at), row.detected_at
 
 
 def backfill(

@@ -24,6 +24,11 @@ OVERLAP: Final = timedelta(minutes=5)
 WITHOUT_WATERMARK: Final = timedelta(hours=24)
 
 
+def asked_since(newest: datetime | None, now: datetime) -> datetime:
+    """From when on the broker is asked what was missed: a little before the newest event known, without one a day."""
+    return now - WITHOUT_WATERMARK if newest is None else newest - OVERLAP
+
+
 def snapshot_update(order: Mapping[str, Any]) -> Answer:
     """A trade update that says how an order is; its time is the broker's ``updated_at``."""
     return {"event": ORDER_SNAPSHOT, "timestamp": order.get("updated_at"), "order": dict(order)}

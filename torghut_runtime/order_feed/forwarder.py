@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from torghut_runtime.errors import UpstreamError
 from torghut_runtime.order_feed.asked_broker import AskedBroker
-from torghut_runtime.order_feed.broker_answers import OVERLAP, WITHOUT_WATERMARK, activity_update, snapshot_update
+from torghut_runtime.order_feed.broker_answers import activity_update, asked_since, snapshot_update
 from torghut_runtime.order_feed.event import ACTIVITY_FILL, IMPLIED_STATUS, RANKS, TERMINAL
 from torghut_runtime.order_feed.forwarder_metrics import ForwarderMetrics
 from torghut_runtime.order_feed.outbox import Entry, Outbox, OutboxBrokenError, OutboxFullError
@@ -259,7 +259,7 @@ class Forwarder:
         now = broker.now()
         watermark = self._outbox.watermark_ns
         newest = None if watermark is None else datetime.fromtimestamp(watermark // 10**9, UTC)
-        since = now - WITHOUT_WATERMARK if newest is None else newest - OVERLAP
+        since = asked_since(newest, now)
         until = max(now, newest or now) + _AHEAD
         orders = {str(order["id"]): order for order in broker.orders(since, until)}
         orders.update((str(order["id"]), order) for order in broker.open_orders())
