@@ -20,7 +20,6 @@ from torghut_runtime.engine.price_book import PriceBook
 from torghut_runtime.engine.stance import Stance
 from torghut_runtime.engine.strategy_blocks import StrategyBlocks
 from torghut_runtime.market.features import Bar
-from torghut_runtime.orders.frozen_symbols import FrozenSymbols
 from torghut_runtime.orders.manager import OrderManager
 from torghut_runtime.orders.model import Intent, OrderTerms
 from torghut_runtime.orders.portfolio import UNATTRIBUTED
@@ -28,7 +27,6 @@ from torghut_runtime.risk.allocator import Sized, size_entry, size_step
 from torghut_runtime.risk.limits import (
     Entry,
     Limits,
-    MarketView,
     Side,
     entry_reasons,
     gate_reasons,
@@ -66,7 +64,6 @@ class Entries:
         blocks: StrategyBlocks,
         refusals: Refusals,
         allows_shorts: Callable[[], bool],
-        frozen: FrozenSymbols,
         strategies: Callable[[], Sequence[BoundStrategy]],
         clock: Clock,
     ) -> None:
@@ -86,7 +83,6 @@ class Entries:
         self._blocks = blocks
         self._refusals = refusals
         self._allows_shorts = allows_shorts
-        self._frozen = frozen
         self._strategies = strategies
         self._clock = clock
 
@@ -196,12 +192,10 @@ class Entries:
         reasons = gate_reasons(self._stance.gate(), is_exit=intent.is_exit)
         reasons += self._blocks.reasons(intent.strategy_id, is_exit=intent.is_exit)
         strategy = next((each for each in self._strategies() if each.entry.strategy_id == slot[0]), None)
-        if strategy is None:
-            reasons += market_reasons(MarketView(frozen=slot[1] in self._frozen), self._limits, is_exit=True)
-            return reasons if intent.is_exit else [*reasons, DISABLED]
         market = self._prices.view_of_queued(strategy, intent)
-        if intent.is_exit:
-            return [*reasons, *market_reasons(market, self._limits, is_exit=True)]
+        if intent.is_exit or strategy is None:
+            reasons += market_reasons(market, self._limits, is_exit=True)
+            return reasons if intent.is_exit else [*reasons, DISABLED]
         reasons += self._refusals(*slot)
         if self._circuit.is_open(slot[0], now_ns):
             reasons.append(DEGRADED)

@@ -11,7 +11,7 @@ from typing import Final
 
 from torghut_runtime.clock import Clock
 from torghut_runtime.engine.driver import Verdict
-from torghut_runtime.engine.market_view import DailyVolumes, MarketSource, PriceSnapshot, as_decimal
+from torghut_runtime.engine.market_view import DailyVolumes, MarketSource, PriceSnapshot, SymbolFacts, as_decimal
 from torghut_runtime.market.features import Bar
 from torghut_runtime.market.timeframe import DAILY, timeframe_seconds
 from torghut_runtime.orders.frozen_symbols import SPLIT, FrozenSymbols
@@ -120,10 +120,11 @@ class PriceBook:
             from_history=bar.signal_quality_flag > 0.0,
         )
 
-    def view_of_queued(self, strategy: BoundStrategy, intent: Intent) -> MarketView:
+    def view_of_queued(self, strategy: BoundStrategy | None, intent: Intent) -> MarketView:
         """What limits ask before an order goes that waited for its session; its bar was judged with its decision."""
         symbol, price = intent.terms.symbol, intent.worst_price
-        facts = self._market.facts(symbol, DAILY, strategy, self._clock.now())
+        now = self._clock.now()
+        facts = SymbolFacts() if strategy is None else self._market.facts(symbol, DAILY, strategy, now)
         return MarketView(
             calendar_agrees=facts.calendar_agrees,
             halted=facts.halted,

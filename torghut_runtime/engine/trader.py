@@ -136,7 +136,6 @@ class Trader:
             blocks=self.blocks,
             refusals=refusals,
             allows_shorts=lambda: self.allows_shorts(),
-            frozen=self.frozen,
             strategies=lambda: self.driver.strategies,
             clock=clock,
         )
