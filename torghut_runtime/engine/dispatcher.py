@@ -19,7 +19,7 @@ from torghut_runtime.engine.strategy_blocks import STRATEGY_DISABLED, StrategyBl
 from torghut_runtime.market.calendar import TradingCalendar, is_exchange_traded
 from torghut_runtime.orders.frozen_symbols import FROZEN
 from torghut_runtime.orders.journal import StoredIntent
-from torghut_runtime.orders.manager import RATE, OrderManager
+from torghut_runtime.orders.manager import RATE, OrderManager, Outcome
 from torghut_runtime.orders.model import Decision, Intent, OrderTerms, client_order_id
 from torghut_runtime.orders.portfolio import Slot
 from torghut_runtime.orders.tracker import TrackedOrder
@@ -136,8 +136,12 @@ class Dispatcher:
         """Send an exit: at the next open outside the session, after the end of any order on the other side."""
         if not self.is_open(intent.terms.symbol):
             self._queue(decision, intent)
+            return
+        each = _Waiting(decision, intent, self._clock.now_ns())
+        if not self._opposite_open(intent):
+            self._exit_sent(each, self._manager.place(decision, intent))
         elif self._manager.commit(decision, intent):
-            self._send_exit(_Waiting(decision, intent, self._clock.now_ns()))
+            self._send_exit(each)
 
     def entry(self, decision: Decision, intent: Intent, *, queued: bool) -> None:
         """Send an entry, or keep it for the next session."""
@@ -277,14 +281,18 @@ class Dispatcher:
         clipped = self._clipped(each)
         if clipped is None:
             return
-        outcome = self._manager.send(clipped.intent)
+        self._exit_sent(clipped, self._manager.send(clipped.intent))
+
+    def _exit_sent(self, each: _Waiting, outcome: Outcome) -> None:
+        """An exit has left, or could not: one that the budget of requests held back goes later."""
+        now_ns = self._clock.now_ns()
         if outcome.reason == RATE:
-            again = self._again(clipped, clipped.intent.terms, is_exit=True)
+            again = self._again(each, each.intent.terms, is_exit=True)
             if self._manager.commit(each.decision, again):
                 wait = max(_RETRY_NS, int(outcome.retry_after * NANOSECONDS))
                 self._exits.append(_Waiting(each.decision, again, now_ns + wait))
-        elif outcome.kind != "rejected" and clipped.intent.terms.limit_price is not None:
-            self._working.append(_Waiting(each.decision, clipped.intent, now_ns + self._ttl_ns))
+        elif outcome.kind in ("accepted", "unknown") and each.intent.terms.limit_price is not None:
+            self._working.append(_Waiting(each.decision, each.intent, now_ns + self._ttl_ns))
 
     def _clipped(self, each: _Waiting) -> _Waiting | None:
         """An exit within the position less other exits on their way; None where nothing is left of it."""

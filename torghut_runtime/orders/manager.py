@@ -71,6 +71,7 @@ class _Unknown:
     """The same request again; None where it is not known any more what it asked for."""
     due_ns: int
     resends: int = 0
+    """So often it was sent again; from below zero it goes once more than others may."""
     is_late: bool = False
     """The broker did not answer the last planned look-up, or one after it."""
 
@@ -123,13 +124,13 @@ class OrderManager:
     def place(self, decision: Decision, intent: Intent, *, flatten: Flatten | None = None) -> Outcome:
         """Commit an intent, then send it; ``flatten``: the operator's word to close a position in any state.
 
-        A decision's first entry is written as one that leaves: what of it is found by a new process is looked up, and
-        given up where it did not leave, as it would be without that. An exit that did not leave goes on instead.
+        A decision's first order is written as one that leaves, in one transaction: what of it is found by a new process
+        is looked up. An entry that did not leave is given up there, an exit is sent (:meth:`adopt_unknown`).
 
         Raises:
             StoreUnavailableError: the intent could not be written; nothing was sent.
         """
-        sent_at = None if intent.is_exit or intent.seq else self._clock.now()
+        sent_at = None if intent.seq else self._clock.now()
         if not self._commit(decision, intent, sent_at):
             return Outcome("known")
         return self._send(intent, _Request(lambda: self._submit(intent, flatten)), is_written=sent_at is not None)
@@ -279,12 +280,16 @@ class OrderManager:
         """Take over an intent that an earlier process left without a certain answer; :meth:`resolve` asks next.
 
         A request that left later than now left by a clock that has been set back: its time counts from now. An entry
-        after another may have been its replacement, which sent as an order of its own would be a second one.
+        after another may have been its replacement, which sent as an order of its own would be a second one. An exit
+        that has not arrived is sent, whatever is allowed besides: that process may have died before it left.
         """
         self.tracker.expect(intent)
         now = self._clock.now_ns()
         request = None if intent.seq > 0 and not intent.is_exit else _Request(lambda: self._submit(intent, None))
-        self._unknown[intent.client_order_id] = _Unknown(intent, min(sent_ns, now), request, due_ns=now)
+        resends = -1 if intent.is_exit else 0
+        self._unknown[intent.client_order_id] = _Unknown(
+            intent, min(sent_ns, now), request, due_ns=now, resends=resends
+        )
 
     def take(self, document: Document) -> None:
         """Take the broker's own word on one order. Raises as :meth:`take_all`."""

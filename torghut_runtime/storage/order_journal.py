@@ -1,6 +1,6 @@
 """The durable journal: decisions and intents in PostgreSQL, each call one small transaction under the lease's token.
 
-The statements of a call and its commit go to the server together: one round trip.
+What a call writes is one statement, its own transaction, or few that go to the server together: one round trip.
 
 It writes ``trade_decisions`` and ``order_intents``; executions and fills are written by the order feed's ingest
 transaction alone, for whose rows it never waits. What is stored is read back by
@@ -16,15 +16,13 @@ from typing import Any, Final, cast
 
 import psycopg
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 
 from torghut_runtime.errors import StoreUnavailableError
 from torghut_runtime.order_feed.event import OrderEvent
 from torghut_runtime.order_feed.session import ingest_engine
 from torghut_runtime.orders.journal import DecisionStatus, IntentState
 from torghut_runtime.orders.model import Decision, Intent
-from torghut_runtime.storage.database import driver_errors, transaction
+from torghut_runtime.storage.database import driver_errors
 from torghut_runtime.storage.decision_inputs import INSERT_STEP, step_values
 from torghut_runtime.storage.lease import HELD_LEASE, Lease, LeaseLostError
 from torghut_runtime.storage.order_tables import order_intents, trade_decisions
@@ -35,13 +33,23 @@ _ENDS: Final = ("rejected", "expired", "canceled")
 _OURS: Final = ("initialised", "submitting", "unknown")
 """States in which no event of the broker speaks for an intent yet."""
 
-_Statement = tuple[str, Mapping[str, Any]]
-
 
 def _insertion(table: sa.Table, columns: Sequence[str]) -> str:
-    """SQL that inserts one row, unless it is there, and tells the id of a new one."""
-    statement = insert(table).on_conflict_do_nothing().returning(table.c.id)
-    return str(statement.compile(dialect=PGDialect_psycopg(), column_keys=columns))
+    """SQL that inserts one row, unless it is there, and tells the id of a new one; parameters are ``table.column``."""
+    values = ", ".join(f"%({table.name}.{column})s" for column in columns)
+    return (
+        f"INSERT INTO {table.name} ({', '.join(columns)}) VALUES ({values})"  # noqa: S608 - the names are ours
+        " ON CONFLICT DO NOTHING RETURNING id"
+    )
+
+
+def _whole(**parts: str) -> str:
+    """One statement of several, of which none sees what another writes: the id of the last one's row, if any.
+
+    All of it is one transaction, with the lease's row held until its end.
+    """
+    listed = ", ".join(f"{name} AS ({text})" for name, text in {"held": HELD_LEASE, **parts}.items())
+    return f"WITH {listed} SELECT (SELECT id FROM {[*parts][-1]}) FROM held"  # noqa: S608 - the names are ours
 
 
 _INSERT_DECISION: Final = _insertion(
@@ -55,14 +63,19 @@ _INSERT_INTENT: Final = _insertion(
      "symbol", "side", "order_type", "time_in_force", "qty", "limit_price", "extended_hours", "arrival_price",
      "arrival_mid", "submit_payload", "is_exit", "worst_price", "state", "sent_at"),
 )  # fmt: skip
-_SEND: Final = """
-WITH moved AS (
+_NOTE: Final = _whole(decided=_INSERT_DECISION)
+_COMMIT: Final = _whole(decided=_INSERT_DECISION, intended=_INSERT_INTENT)
+_COMMIT_WITH_STEP: Final = _whole(decided=_INSERT_DECISION, stepped=INSERT_STEP, intended=_INSERT_INTENT)
+_SEND: Final = _whole(
+    moved="""
     UPDATE order_intents SET state = %(state)s, sent_at = %(sent_at)s, updated_at = now()
     WHERE id = %(id)s AND state = ANY(%(ours)s) RETURNING trade_decision_id
+    """,
+    sent="""
+    UPDATE trade_decisions SET status = %(status)s, updated_at = now()
+    WHERE id IN (SELECT trade_decision_id FROM moved) RETURNING id
+    """,
 )
-UPDATE trade_decisions SET status = %(status)s, updated_at = now()
-WHERE id IN (SELECT trade_decision_id FROM moved) RETURNING id
-"""
 """The first intent of a decision is about to leave: no event can speak for either, so nobody else holds their rows."""
 _LEAVE: Final = """
 UPDATE order_intents SET state = %(state)s, sent_at = %(sent_at)s, updated_at = now()
@@ -107,6 +120,7 @@ class PostgresJournal:
         self._account = account_label
         self._adapter = adapter
         self._lease = lease
+        self._held = {"name": lease.name, "token": lease.fencing_token}
         self._connection: sa.Connection | None = None
         self._unsettled: dict[uuid.UUID, dict[str, Any]] = {}
         """Moves of intents whose decision an ingest held."""
@@ -126,15 +140,15 @@ class PostgresJournal:
             StoreUnavailableError: the database does not answer; nothing was written.
             LeaseLostError: another process trades for this account; nothing was written.
         """
-        statements = [_decision_statement(self._account, decision, "planned" if sent_at is None else "submitted")]
-        if decision.step is not None:
-            statements.append((INSERT_STEP, step_values(decision.step)))
-        statements.append((_INSERT_INTENT, self._intent_row(decision, intent, sent_at)))
-        return self._written(statements)[-1] is not None
+        values = self._decision_values(decision, "planned" if sent_at is None else "submitted")
+        values |= self._intent_values(decision, intent, sent_at)
+        if decision.step is None:
+            return self._written(_COMMIT, values)
+        return self._written(_COMMIT_WITH_STEP, values | step_values(decision.step))
 
     def note(self, decision: Decision, status: DecisionStatus) -> bool:
         """Write a decision that sends no order of its own; False when it is known. Raises as :meth:`commit`."""
-        return self._written([_decision_statement(self._account, decision, status)])[0] is not None
+        return self._written(_NOTE, self._decision_values(decision, status))
 
     def move(
         self, intent: Intent, state: IntentState, *, reason: str | None = None, sent_at: datetime | None = None
@@ -155,9 +169,9 @@ class PostgresJournal:
         }
         leaves = state == "submitting"
         if leaves and intent.seq == 0:
-            self._written([(_SEND, values)])
+            self._written(_SEND, values)
             return
-        moved, held, _ = self._written([(_LEAVE if leaves else _MOVE, values), (_HOLD, values), (_SETTLE, values)])
+        moved, held, _ = self._settled(values, _LEAVE if leaves else _MOVE, _HOLD, _SETTLE)
         if moved is not None and held is None:
             self._unsettled[intent.id] = values
         else:
@@ -166,51 +180,48 @@ class PostgresJournal:
     def _settle(self) -> None:
         """Give decisions that were held their status; those that still are wait on."""
         for key, values in [*self._unsettled.items()]:
-            held, _ = self._written([(_HOLD, values), (_SETTLE, values)])
+            held, _ = self._settled(values, _HOLD, _SETTLE)
             if held is not None:
                 del self._unsettled[key]
 
     def recall(self, order_id: str, client_order_id: str | None) -> tuple[Intent | None, list[OrderEvent]]:
         """What is stored of an order, for a tracker that has forgotten it. Raises ``StoreUnavailableError``."""
-        with self._transaction() as connection:
+        with self._open() as connection:
             return recalled(connection, self._account, order_id, client_order_id)
 
     # Within -----------------------------------------------------------------------------------------------------------
 
-    def _written(self, statements: Sequence[_Statement]) -> list[tuple[Any, ...] | None]:
-        """Execute statements in one transaction while the lease is ours; the first row of each.
+    def _written(self, statement: str, values: Mapping[str, Any]) -> bool:
+        """Execute one of :func:`_whole`; whether its last part wrote a row. Raises as :meth:`commit`."""
+        with self._driver() as driver:
+            row = driver.execute(statement.encode(), {**values, **self._held}, prepare=True).fetchone()
+        return row is not None and row[0] is not None
 
-        Raises:
-            StoreUnavailableError: the database does not answer; nothing was written.
-            LeaseLostError: another process trades for this account; nothing was written.
+    def _settled(self, values: Mapping[str, Any], *statements: str) -> list[tuple[Any, ...] | None]:
+        """Execute statements of which each sees what those before it wrote, in one transaction while the lease is ours;
+        the first row of each. Raises as :meth:`commit`.
         """
-        lease = self._lease
-        with self._open() as connection:
-            driver = cast("psycopg.Connection[Any]", connection.connection.driver_connection)
-            try:
-                with driver.pipeline():
-                    driver.execute(HELD_LEASE.encode(), {"name": lease.name, "token": lease.fencing_token})
-                    cursors = [driver.execute(text.encode(), values) for text, values in statements]
-                    driver.commit()
-            except psycopg.errors.DivisionByZero:
-                driver.rollback()
-                raise LeaseLostError(f"the lease of {lease.name} is not held with {lease.fencing_token}") from None
-            except BaseException:
-                if not driver.closed:
-                    driver.rollback()
-                raise
+        with self._driver() as driver:
+            with driver.pipeline(), driver.transaction():
+                driver.execute(HELD_LEASE.encode(), self._held)
+                cursors = [driver.execute(text.encode(), values) for text in statements]
             return [cursor.fetchone() for cursor in cursors]
 
     @contextmanager
-    def _transaction(self) -> Generator[sa.Connection]:
-        with self._open() as connection, transaction(connection):
-            yield connection
+    def _driver(self) -> Generator[psycopg.Connection[Any]]:
+        """The driver's connection; a lease that is another's is told as that."""
+        with self._open() as connection:
+            try:
+                yield cast("psycopg.Connection[Any]", connection.connection.driver_connection)
+            except psycopg.errors.DivisionByZero:
+                lease = self._lease
+                raise LeaseLostError(f"the lease of {lease.name} is not held with {lease.fencing_token}") from None
 
     @contextmanager
     def _open(self) -> Generator[sa.Connection]:
         try:
             if self._connection is None:
-                self._connection = self._engine.connect()
+                self._connection = self._engine.connect().execution_options(isolation_level="AUTOCOMMIT")
             with driver_errors(self._engine.url):
                 yield self._connection
         except StoreUnavailableError:
@@ -219,9 +230,9 @@ class PostgresJournal:
             self.close()
             raise
 
-    def _intent_row(self, decision: Decision, intent: Intent, sent_at: datetime | None) -> dict[str, Any]:
+    def _intent_values(self, decision: Decision, intent: Intent, sent_at: datetime | None) -> dict[str, Any]:
         terms = intent.terms
-        return {
+        values = {
             "id": intent.id,
             "trade_decision_id": decision.id,
             "intent_seq": intent.seq,
@@ -244,21 +255,26 @@ class PostgresJournal:
             "state": "initialised" if sent_at is None else "submitting",
             "sent_at": sent_at,
         }
+        return _of_table(order_intents, values)
+
+    def _decision_values(self, decision: Decision, status: str) -> dict[str, Any]:
+        values = {
+            "id": decision.id,
+            "decision_hash": decision.decision_hash,
+            "strategy_id": decision.strategy_id,
+            "alpaca_account_label": self._account,
+            "symbol": decision.symbol,
+            "timeframe": decision.timeframe,
+            "bar_ts": decision.bar_ts,
+            "decided_at": decision.decided_at,
+            "status": status,
+            "decision_json": json.dumps(dict(decision.detail)),
+            "rationale": decision.rationale,
+            "trace_id": decision.trace_id,
+        }
+        return _of_table(trade_decisions, values)
 
 
-def _decision_statement(account: str, decision: Decision, status: str) -> _Statement:
-    values = {
-        "id": decision.id,
-        "decision_hash": decision.decision_hash,
-        "strategy_id": decision.strategy_id,
-        "alpaca_account_label": account,
-        "symbol": decision.symbol,
-        "timeframe": decision.timeframe,
-        "bar_ts": decision.bar_ts,
-        "decided_at": decision.decided_at,
-        "status": status,
-        "decision_json": json.dumps(dict(decision.detail)),
-        "rationale": decision.rationale,
-        "trace_id": decision.trace_id,
-    }
-    return _INSERT_DECISION, values
+def _of_table(table: sa.Table, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Values by the names that :func:`_insertion` gives its parameters."""
+    return {f"{table.name}.{column}": value for column, value in values.items()}
