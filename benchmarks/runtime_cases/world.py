@@ -1,6 +1,5 @@
 """What trades in a benchmark: the trading thread's own objects over a database and a simulator, minute by minute."""
 
-import gc
 import threading
 import time
 from collections.abc import Iterable, Sequence
@@ -12,10 +11,12 @@ from typing import Any
 from engine_world import settings_of
 
 from torghut_runtime.broker.in_process import InProcessBroker
+from torghut_runtime.broker.protocol import Document
 from torghut_runtime.broker.simulator.engine import BrokerSettings, SimulatedBroker
 from torghut_runtime.broker.simulator.server.documents import asset_document, clock_document
 from torghut_runtime.broker.simulator.tape import Tape
 from torghut_runtime.clock import SimulatedClock, moment_of
+from torghut_runtime.collection import IdleCollector
 from torghut_runtime.engine.core import Outside, TradingCore
 from torghut_runtime.engine.event_writer import EventWriter
 from torghut_runtime.engine.heartbeat import Heartbeat
@@ -82,6 +83,16 @@ class InProcess(InProcessBroker):
     def __init__(self, broker: SimulatedBroker, symbols: Sequence[str]) -> None:
         super().__init__(broker)
         self._simulated, self._symbols = broker, symbols
+        self.answered = list[float]()
+        """Seconds that each submit took the simulator."""
+
+    def submit(self, payload: Document) -> Document:
+        """Send an order."""
+        began = time.perf_counter()
+        try:
+            return super().submit(payload)
+        finally:
+            self.answered.append(time.perf_counter() - began)
 
     def clock(self) -> dict[str, Any]:
         """The broker's clock."""
@@ -124,7 +135,7 @@ class World:
         self.core.restore()
         self.core.resolve()
         self.core.compare()
-        self.board = Board()
+        self.board, self.collector = Board(), IdleCollector()
         self.market = self._market(symbols, strategies)
         self.trader: Trader = self.core.take_up(
             strategies, self.market, lambda _strategy, _symbol: (), StrategyBlocks(), None
@@ -175,6 +186,7 @@ class World:
         self.hear(self.clock.now_ns())
         self.core.cursors.write()
         self.core.sweep()
+        self.collector.idle()
 
     def hear(self, at: int) -> None:
         """The time, and what the broker has sent."""
@@ -192,7 +204,7 @@ class World:
             self.between()
         self.drain()
         self.metrics.clear()
-        gc.collect()
+        self.collector.begin()
 
     def drain(self) -> None:
         """Wait until every recorded step and every event is stored."""
@@ -201,6 +213,7 @@ class World:
 
     def close(self) -> None:
         """The end."""
+        self.collector.end()
         self.steps.stop()
         self.events.stop()
         self.core.end()

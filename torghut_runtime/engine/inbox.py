@@ -68,6 +68,11 @@ class Inbox(Generic[_Item]):
         with self._changed:
             self._refused.difference_update(kinds)
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing waits."""
+        return not self._filled()
+
     def depth(self, kind: Kind) -> int:
         """How many items wait."""
         return len(self._queues[kind])

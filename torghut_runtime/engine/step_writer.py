@@ -34,6 +34,7 @@ BATCH: Final = 1_000
 _LEAST: Final = 50
 """Rows of one transaction, at least, after attempts that failed."""
 _GATHER_SECONDS: Final = 0.2
+_GIVE_WAY_SECONDS: Final = 0.0005
 _RETRY_SECONDS: Final = (0.2, 0.5, 1.0, 2.0, 5.0)
 _PRUNE_EVERY_SECONDS: Final = 60.0
 _PRUNE_ROWS: Final = 10_000
@@ -155,7 +156,7 @@ class StepWriter:
             if self._connection is None:
                 self._connection = self._engine.connect()
             with transaction(self._connection):
-                copy_steps(self._connection, batch)
+                copy_steps(self._connection, batch, self._give_way)
             self._prune(self._connection)
         except (psycopg.OperationalError, psycopg.InterfaceError) as error:
             self._close()
@@ -163,6 +164,11 @@ class StepWriter:
         except StoreUnavailableError:
             self._close()
             raise
+
+    def _give_way(self) -> None:
+        """Let the trading thread have the interpreter, and the database the processor, unless much waits."""
+        if len(self._waiting) < CAPACITY // 2 and not self._stopping:
+            time.sleep(_GIVE_WAY_SECONDS)
 
     def _prune(self, connection: sa.Connection) -> None:
         if time.monotonic() - self._pruned_at < _PRUNE_EVERY_SECONDS:

@@ -16,6 +16,7 @@ import sqlalchemy as sa
 
 from torghut_runtime.broker.protocol import BrokerError
 from torghut_runtime.clock import NANOSECONDS
+from torghut_runtime.collection import IdleCollector
 from torghut_runtime.engine.core import Outside, TradingCore
 from torghut_runtime.engine.evaluation import Evaluation
 from torghut_runtime.engine.event_writer import EventWriter
@@ -108,6 +109,7 @@ class TradingLoop:
             heard=lambda: self._seen + parts.inbox.depth("order_updates"),
             note=self._note,
         )
+        self._collector = IdleCollector()
         self._catalog_changed = threading.Event()
         parts.catalog.changed = self._catalog_changed.set
 
@@ -135,6 +137,7 @@ class TradingLoop:
             if reason is not None:
                 self._wait(reason, beat, stop, pause)
                 pause = min(pause * 2, LONGEST_PAUSE)
+        self._collector.end()
 
     @property
     def counts(self) -> dict[str, int]:
@@ -267,6 +270,7 @@ class TradingLoop:
         if self._warm_after is None or self._batches_taken < self._warm_after:
             waiting.append(NOT_RECONCILED)
         elif not self._stance.gate().reconciled:
+            self._collector.begin()
             self._stance.set(reconciled=True)
             self._stance.resolve(DATABASE_UNAVAILABLE)
         if not market.connected:
@@ -279,6 +283,8 @@ class TradingLoop:
     def _serve(self, beat: Heartbeat, seconds: float) -> None:
         """Do what comes next, if anything comes."""
         beat.beat()
+        if self._parts.inbox.is_empty:
+            self._collector.idle()
         item = self._parts.inbox.get(seconds)
         beat.beat(_CALL_SECONDS)
         if isinstance(item, ClosedBars):

@@ -5,7 +5,7 @@ step writer's business. A step that is stored already is left as it is.
 """
 
 import json
-from collections.abc import Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from datetime import date, datetime
 from typing import Any, Final, cast
 
@@ -19,6 +19,8 @@ from torghut_runtime.storage.runtime_tables import decision_inputs
 RETENTION_DAYS: Final = 90
 _BATCH: Final = "decision_inputs_batch"
 _READ_AT_ONCE: Final = 5_000
+_FEW: Final = 8
+"""Rows, a fraction of a millisecond's work."""
 
 _COLUMNS: Final = (
     "account_label", "strategy_id", "strategy_type", "strategy_version", "params", "params_sha256", "symbol",
@@ -90,18 +92,27 @@ def step_values(step: StepRecord) -> dict[str, Any]:
     }
 
 
-def copy_steps(connection: sa.Connection, steps: Iterable[StepRecord]) -> None:
+def copy_steps(
+    connection: sa.Connection, steps: Iterable[StepRecord], give_way: Callable[[], None] = lambda: None
+) -> None:
     """Write many records in the caller's transaction, which has begun, by COPY.
 
     Everything is turned into text before the COPY begins: the server counts the time in which it waits for us as the
-    statement's, and this thread waits for the interpreter while another one computes.
+    statement's, and this thread waits for the interpreter while another one computes. ``give_way`` is called after
+    every few rows.
     """
-    rows = list(_copied(steps))
+    rows = list[tuple[Any, ...]]()
+    for row in _copied(steps):
+        rows.append(row)
+        if len(rows) % _FEW == 0:
+            give_way()
     with cursor_of(connection) as cursor:
         cursor.execute(_MAKE_BATCH.encode())
         with cursor.copy(_COPY_BATCH.encode()) as copy:
-            for row in rows:
+            for number, row in enumerate(rows, 1):
                 copy.write_row(row)
+                if number % _FEW == 0:
+                    give_way()
         cursor.execute(_TAKE_BATCH.encode())
 
 
