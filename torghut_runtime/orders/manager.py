@@ -71,7 +71,8 @@ class _Unknown:
     """The same request again; None where it is not known any more what it asked for."""
     due_ns: int
     resends: int = 0
-    """So often it was sent again; from below zero it goes once more than others may."""
+    once_more_until_ns: int = 0
+    """Until then it is sent again without being counted, once: it may never have left."""
     is_late: bool = False
     """The broker did not answer the last planned look-up, or one after it."""
 
@@ -276,19 +277,20 @@ class OrderManager:
         """When :meth:`resolve` has something to do; None while no order is unknown."""
         return min((each.due_ns for each in self._unknown.values()), default=None)
 
-    def adopt_unknown(self, intent: Intent, sent_ns: int) -> None:
+    def adopt_unknown(self, intent: Intent, sent_ns: int, once_more_until_ns: int = 0) -> None:
         """Take over an intent that an earlier process left without a certain answer; :meth:`resolve` asks next.
 
         A request that left later than now left by a clock that has been set back: its time counts from now. An entry
-        after another may have been its replacement, which sent as an order of its own would be a second one. An exit
-        that has not arrived is sent, whatever is allowed besides: that process may have died before it left.
+        after another may have been its replacement, which sent as an order of its own would be a second one.
+
+        ``once_more_until_ns``: what has not arrived is sent until then, whatever retries are allowed: that process may
+        have died before it left.
         """
         self.tracker.expect(intent)
         now = self._clock.now_ns()
         request = None if intent.seq > 0 and not intent.is_exit else _Request(lambda: self._submit(intent, None))
-        resends = -1 if intent.is_exit else 0
         self._unknown[intent.client_order_id] = _Unknown(
-            intent, min(sent_ns, now), request, due_ns=now, resends=resends
+            intent, min(sent_ns, now), request, due_ns=now, once_more_until_ns=once_more_until_ns
         )
 
     def take(self, document: Document) -> None:
@@ -357,8 +359,8 @@ class OrderManager:
             self._take(found, "reconcile")
         elif not is_last:
             each.due_ns = _next(each.sent_ns, now)
-        elif each.request is not None and each.resends < self._max_retries:
-            resends = each.resends + 1
+        elif each.request is not None and (now < each.once_more_until_ns or each.resends < self._max_retries):
+            resends = each.resends + (now >= each.once_more_until_ns)
             self._unknown.pop(key)
             self._send(each.intent, each.request)
             if key in self._unknown:

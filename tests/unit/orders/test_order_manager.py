@@ -1,6 +1,8 @@
 """An intent is written before it is sent, and a missing answer is looked up, never taken for a rejection."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -9,14 +11,15 @@ import pytest
 from order_cases import decision, intent
 
 from torghut_runtime.broker.protocol import BrokerError, RateLimitedError, RejectedError, UncertainError
-from torghut_runtime.clock import NANOSECONDS, SimulatedClock
+from torghut_runtime.clock import NANOSECONDS, SimulatedClock, nanoseconds_of
 from torghut_runtime.order_feed.event import Source
 from torghut_runtime.orders.firewall import Firewall
-from torghut_runtime.orders.journal import EventSink, MemoryJournal, NoEvents
+from torghut_runtime.orders.journal import EventSink, MemoryJournal, NoEvents, StoredIntent
 from torghut_runtime.orders.manager import LOOK_UPS, POINTS, OrderManager
 from torghut_runtime.orders.model import Intent
 from torghut_runtime.orders.portfolio import Portfolio
 from torghut_runtime.orders.rate_limit import RequestBudget
+from torghut_runtime.orders.reconcile import resolve_left
 from torghut_runtime.orders.tracker import OrderTracker
 from torghut_runtime.risk.limits import Gate
 
@@ -219,12 +222,13 @@ def test_each_request_of_an_order_has_the_look_ups_of_its_own() -> None:
     assert world.written == ("rejected", "submit_not_received")
 
 
-def adopted(sent_at: float, order: Intent, now: float = 0.0, **world: Any) -> World:
+def adopted(sent_at: float, order: Intent, now: float = 0.0, once_more_until: float = 0.0, **world: Any) -> World:
     """A process that finds at ``now`` an order whose request left at ``sent_at``."""
     made = World(**world)
     made.manager.commit(decision(order), order)
     made.clock.advance_to(NANOSECONDS + int(now * NANOSECONDS))
-    made.manager.adopt_unknown(order, NANOSECONDS + int(sent_at * NANOSECONDS))
+    until_ns = NANOSECONDS + int(once_more_until * NANOSECONDS)
+    made.manager.adopt_unknown(order, NANOSECONDS + int(sent_at * NANOSECONDS), until_ns)
     return made
 
 
@@ -279,6 +283,54 @@ def test_after_a_restart_only_what_cannot_have_been_a_replacement_is_sent_again(
     world = adopted(0.0, order, max_retries=1)
     looked_up_at(world)
     assert world.broker.calls.count("submit") == sent
+
+
+@pytest.mark.parametrize(("until", "sent"), [(15.001, 1), (15.0, 0)], ids=["in time", "too late"])
+def test_an_exit_that_may_never_have_left_is_sent_once_while_it_may(until: float, sent: int) -> None:
+    order = intent(side="sell", is_exit=True)
+    world = adopted(0.0, order, once_more_until=until)
+    looked_up_at(world)
+    assert world.broker.calls == ["look up"] * len(LOOK_UPS) + ["submit"] * sent
+    assert list(world.broker.orders) == [order.client_order_id] * sent
+    assert world.manager.unknown == ()
+    assert sent or world.written == ("rejected", "submit_not_received")
+
+
+CLOSE = datetime(2026, 1, 5, 21, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("order", "sent_at", "restarted_at", "sent"),
+    [
+        (intent(side="sell", is_exit=True), CLOSE - timedelta(seconds=15.001), CLOSE - timedelta(seconds=5), 1),
+        (intent(side="sell", is_exit=True), CLOSE - timedelta(seconds=15), CLOSE - timedelta(seconds=5), 0),
+        (intent(side="sell", is_exit=True), CLOSE - timedelta(hours=1), CLOSE + timedelta(hours=18), 0),
+        (intent(side="sell", is_exit=True), CLOSE - timedelta(hours=12), CLOSE - timedelta(hours=5), 0),
+        (intent(side="sell", is_exit=True, symbol="BTC/USD"), CLOSE, CLOSE + timedelta(hours=1), 1),
+        (intent(), CLOSE - timedelta(hours=1), CLOSE - timedelta(minutes=59), 0),
+    ],
+    ids=["in its session", "not before its end", "a day later", "decided before it", "around the clock", "an entry"],
+)
+def test_an_exit_that_an_earlier_process_marked_is_sent_in_its_session(
+    order: Intent, sent_at: datetime, restarted_at: datetime, sent: int
+) -> None:
+    world, decided = World(), replace(decision(order), decided_at=sent_at)
+    world.manager.commit(decided, order)
+    world.clock.advance_to(nanoseconds_of(restarted_at))
+    resolve_left(world.manager, [StoredIntent(order, decided, "submitting", sent_at)])
+    while (due := world.manager.next_look_up_ns) is not None:
+        world.clock.advance_to(due)
+        world.manager.resolve()
+    assert world.broker.calls.count("submit") == sent
+    assert sent or world.written == ("rejected", "submit_not_received")
+
+
+def test_the_exit_that_is_sent_then_has_the_retries_that_are_allowed() -> None:
+    world = adopted(0.0, intent(side="sell", is_exit=True), once_more_until=1_000.0, max_retries=1)
+    world.broker.failures = [UncertainError("a"), UncertainError("b"), UncertainError("c")]
+    looked_up_at(world)
+    assert world.broker.calls.count("submit") == 2
+    assert world.written == ("rejected", "submit_not_received")
 
 
 def test_an_allowed_retry_uses_the_same_key() -> None:
