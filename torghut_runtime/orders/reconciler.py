@@ -19,6 +19,7 @@ from torghut_runtime.canonical import utc_text
 from torghut_runtime.clock import Clock
 from torghut_runtime.order_feed.event import PENDING, RANKS
 from torghut_runtime.order_feed.values import instant_ns
+from torghut_runtime.orders.booked_fills import BookedFill
 from torghut_runtime.orders.broker_view import (
     Announcements,
     Asked,
@@ -30,8 +31,9 @@ from torghut_runtime.orders.broker_view import (
 from torghut_runtime.orders.frozen_symbols import SPLIT, FrozenSymbol, FrozenSymbols
 from torghut_runtime.orders.manager import OrderManager
 from torghut_runtime.orders.model import plain
-from torghut_runtime.orders.portfolio import BookedFill, Portfolio, Position, Slot
+from torghut_runtime.orders.portfolio import Portfolio
 from torghut_runtime.orders.position_check import PositionCheck
+from torghut_runtime.orders.positions import Position, Slot
 from torghut_runtime.orders.reconcile import (
     ACCOUNT,
     FILLED,
