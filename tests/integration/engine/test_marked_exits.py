@@ -14,9 +14,9 @@ from torghut_runtime.broker.protocol import RateLimitedError
 from torghut_runtime.clock import nanoseconds_of
 from torghut_runtime.engine.replay import Replay, market_bar
 from torghut_runtime.engine.stance import Cause
+from torghut_runtime.orders.booked_fills import BookedFill
 from torghut_runtime.orders.journal import StoredIntent
 from torghut_runtime.orders.model import Intent
-from torghut_runtime.orders.portfolio import BookedFill
 from torghut_runtime.orders.reconcile import resolve_left
 from torghut_runtime.risk.trading_state import OPERATOR_HALT
 
