@@ -23,6 +23,7 @@ from torghut_runtime.engine.event_writer import CAPACITY
 from torghut_runtime.engine.flag_source import ALLOW_SHORTS, EMERGENCY_STOP, KILL_SWITCH, Switch
 from torghut_runtime.engine.heartbeat import Heartbeat
 from torghut_runtime.main import create_app
+from torghut_runtime.orders.tracker import OrderTracker
 from torghut_runtime.storage.database import create_engine
 
 __all__ = ["desk", "desks"]
@@ -505,18 +506,23 @@ def test_from_a_thousand_waiting_events_on_nothing_is_entered_and_exits_go_out(d
 
 def test_an_order_is_forgotten_an_hour_after_its_end_and_not_before_it_is_stored(desks: Start) -> None:
     desk = desks(minute_tape({"AAPL": [100] * 80}))
-    desk.write(entry(enter_at=1, exit_at=2))
+    desk.write(entry(enter_at=1, exit_at=5))
     engine = desk.ready(desk.engine())
 
-    def known() -> set[str]:
+    def tracker() -> OrderTracker:
         running = engine._running
         assert running is not None
         assert running.loop.core is not None
-        return {order.order_id for order in running.loop.core.tracker.orders()}
+        return running.loop.core.tracker
+
+    def known() -> set[str]:
+        return {order.order_id for order in tracker().orders()}
 
     with ExitStack() as stack:
         frozen = frozen_in_its_transaction(desk, stack)
-        desk.step(engine, 70)
+        desk.step(engine, 3)
+        until(lambda: tracker().portfolio.symbol_qty("AAPL") > 0)
+        desk.step(engine, 67)
         orders = {order["id"] for order in desk.orders()}
         assert (len(orders), known()) == (2, orders)
         frozen.rollback()
