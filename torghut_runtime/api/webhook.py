@@ -6,11 +6,13 @@ Who sends what: the runtime ``trading_halted``, ``dead_letters_open`` and ``orde
 
 import asyncio
 import logging
+import socket
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import httpx
 
@@ -63,11 +65,45 @@ class Webhook:
             return True
 
     def _deliver(self, url: str, event: str, body: dict[str, object]) -> None:
-        is_delivered = any(asyncio.run(_posted(url, body)) for _ in range(TRIES))
+        is_delivered = False
+        with asyncio.Runner(loop_factory=_Loop) as runner:
+            for _ in range(TRIES):
+                is_delivered = is_delivered or runner.run(_posted(url, body))
         self._metrics.webhook(event, "delivered" if is_delivered else "failed")
         if not is_delivered:
             self.failures += 1
             logger.warning("webhook %s was not delivered", event)
+
+
+class _Loop(asyncio.SelectorEventLoop):
+    """Looks names up in threads that nobody waits for.
+
+    A look-up cannot be interrupted. In the pool that a loop has for it, one that hangs holds up the loop's end, so that
+    a call would outlive its deadline, and the process's, too.
+    """
+
+    async def getaddrinfo(self, host: Any, port: Any, **how: Any) -> list[Any]:
+        """As :func:`socket.getaddrinfo`."""
+        found: asyncio.Future[list[Any]] = self.create_future()
+
+        def tell(addresses: list[Any] | OSError) -> None:
+            if found.done():
+                return
+            if isinstance(addresses, OSError):
+                found.set_exception(addresses)
+            else:
+                found.set_result(addresses)
+
+        def look_up() -> None:
+            try:
+                addresses: list[Any] | OSError = socket.getaddrinfo(host, port, **how)
+            except OSError as error:
+                addresses = error
+            with suppress(RuntimeError):  # the loop is closed: whoever asked waits no more
+                self.call_soon_threadsafe(tell, addresses)
+
+        threading.Thread(target=look_up, name="webhook-name", daemon=True).start()
+        return await found
 
 
 async def _posted(url: str, body: dict[str, object]) -> bool:

@@ -174,7 +174,7 @@ def assembled(host: Host, clock: Clock) -> Parts:
         inbox.put("commands", call)
 
     stance.deliver = deliver
-    reading = BrokerReading(AlpacaReader(trading.broker, url), announcements)
+    reading = BrokerReading(AlpacaReader(trading.broker, url), announcements, AlpacaHistory(trading).fills)
     updates = TradeUpdates(
         settings, trading, lambda value: inbox.put("order_updates", value), lambda: loop.reconciliation.soon()
     )

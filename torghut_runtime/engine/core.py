@@ -28,10 +28,11 @@ from torghut_runtime.engine.recording import Recorder
 from torghut_runtime.engine.stance import Stance
 from torghut_runtime.engine.strategy_blocks import StrategyBlocks
 from torghut_runtime.engine.trader import Trader
+from torghut_runtime.errors import UpstreamError
 from torghut_runtime.market_data.live_market import LiveMarket
 from torghut_runtime.market_data.sources import source_name
 from torghut_runtime.orders.broker_view import Announcements
-from torghut_runtime.orders.fill_history import Fills, take_fills
+from torghut_runtime.orders.fill_history import Fills, MissedFills, take_fills
 from torghut_runtime.orders.firewall import Firewall
 from torghut_runtime.orders.frozen_symbols import MISMATCH, FrozenSymbols
 from torghut_runtime.orders.journal import EventSink, StoredIntent
@@ -115,6 +116,7 @@ class TradingCore:
             keeps_stream=outside.keeps_stream,
             metrics=outside.metrics,
         )
+        self.missed = MissedFills(self.tracker, outside.events)
         self.frozen = FrozenSymbols()
         self.reconciler = self._reconciler(None, 0)
         self.trader: Trader | None = None
@@ -185,6 +187,22 @@ class TradingCore:
         """
         outside = self._outside
         take_fills(self.tracker, outside.events, outside.fills, self._since, outside.clock.now())
+
+    def fills_since(self) -> datetime | None:
+        """From when on the broker is to tell fills that are missing; None where none is, or the order feed has them."""
+        return self.missed.since(self._outside.clock.now()) if self._outside.keeps_stream else None
+
+    def take_missing(self, answers: BrokerAnswers) -> bool:
+        """Take the fills that a pass has brought, after its orders; whether some are missing still.
+
+        Raises:
+            StoreUnavailableError: too much waits to be stored.
+        """
+        if not self._outside.keeps_stream:
+            return False
+        if answers.fills is not None and not isinstance(answers.fills, UpstreamError):
+            self.missed.take(answers.fills)
+        return self.missed.compared(answers.view.asked.at)
 
     def take(self, answers: BrokerAnswers, *, is_quiet: bool) -> PassResult:
         """One pass; money that came or went moves what losses are measured against as soon as it moves the cash."""

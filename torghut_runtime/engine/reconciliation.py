@@ -13,6 +13,7 @@ from torghut_runtime.engine.core import TradingCore
 from torghut_runtime.engine.progress import Progress
 from torghut_runtime.engine.reconciler import BrokerAnswers, BrokerReading
 from torghut_runtime.engine.stance import Stance
+from torghut_runtime.errors import UpstreamError
 from torghut_runtime.orders.reconcile import OF_POSITIONS
 from torghut_runtime.orders.reconciler import PassResult
 from torghut_runtime.risk.trading_state import POSITION_MISMATCH
@@ -82,7 +83,7 @@ class Reconciliation:
         def deliver(answers: BrokerAnswers | BrokerError) -> None:
             self._in_trading_thread(lambda: self._take(core, heard, answers))
 
-        self._reading.ask(core.reconciler.asked(), deliver)
+        self._reading.ask(core.reconciler.asked(), core.fills_since(), deliver)
 
     def _take(self, core: TradingCore, heard: int, answers: BrokerAnswers | BrokerError) -> None:
         if core is not self._core:
@@ -94,7 +95,17 @@ class Reconciliation:
         is_quiet = self._heard() == heard
         if not (is_quiet and answers.is_settled):
             self._wanted.set()
-        self.conclude(core, core.take(answers, is_quiet=is_quiet))
+        result = core.take(answers, is_quiet=is_quiet)
+        self.conclude(core, result)
+        if result.account_fault is None:
+            self._take_fills(core, answers)
+
+    def _take_fills(self, core: TradingCore, answers: BrokerAnswers) -> None:
+        if isinstance(answers.fills, UpstreamError):
+            self._note(f"missing fills: {answers.fills}")
+        if core.take_missing(answers) and answers.fills is None:
+            # That fills are missing has just turned up: they are asked for at once, and again with every pass.
+            self._wanted.set()
 
     def conclude(self, core: TradingCore, result: PassResult) -> None:
         """Show what a pass found, and latch or clear what follows from it."""

@@ -12,6 +12,7 @@ from typing import Any, Final, Protocol, cast
 from alpaca.common.exceptions import APIError
 from alpaca.trading.client import TradingClient
 
+from torghut_runtime.broker.alpaca import bound
 from torghut_runtime.canonical import utc_text
 from torghut_runtime.errors import UpstreamError
 from torghut_runtime.order_feed.event import ACTIVITY_FILL, ORDER_SNAPSHOT
@@ -87,6 +88,7 @@ class AlpacaHistory:
             InputError: the broker has no address.
         """
         self._client: Any = TradingClient(*trading.broker.keys, raw_data=True, url_override=trading.broker_url)
+        bound(self._client)
 
     def _get(self, path: str, parameters: Mapping[str, Any] | None = None) -> Any:
         try:

@@ -60,6 +60,7 @@ class OrderTracker:
         self._intents: dict[str, Intent] = {}
         self._orders: dict[str, TrackedOrder] = {}
         self._open: dict[str, TrackedOrder] = {}
+        self._lacking: dict[str, TrackedOrder] = {}
         self._by_client_id: dict[str, str] = {}
         self._over: dict[str, None] = {}
         """Client ids (ids where there is none) of what has ended since the last sweep."""
@@ -161,6 +162,10 @@ class OrderTracker:
             self._open[order_id] = tracked
         else:
             self._open.pop(order_id, None)
+        if order.state.fills_complete:
+            self._lacking.pop(order_id, None)
+        else:
+            self._lacking[order_id] = tracked
         if client_id is not None:
             self._by_client_id[client_id] = order_id
         return tracked, client_id
@@ -189,6 +194,7 @@ class OrderTracker:
         self._intents.pop(key, None)
         if order is not None:
             del self._orders[order_id]
+            self._lacking.pop(order_id, None)
             self._book.forget((self._account_label, order_id, None))
             self.portfolio.settle(order_id)
         self._by_client_id.pop(key, None)
@@ -235,6 +241,10 @@ class OrderTracker:
     def open_orders(self) -> list[TrackedOrder]:
         """Orders that may still trade, foreign ones included."""
         return list(self._open.values())
+
+    def lacking(self) -> list[TrackedOrder]:
+        """Orders that are filled by more than the fills that are known of them."""
+        return list(self._lacking.values())
 
     def open_entries(self, slot: Slot | None = None) -> list[TrackedOrder]:
         """Open entries of ours, of one strategy and symbol where a slot is given."""

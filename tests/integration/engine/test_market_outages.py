@@ -42,6 +42,12 @@ def seen(engine: Engine) -> Any:
     return inside._running.market.snapshot()
 
 
+def trades(engine: Engine, symbol: str) -> bool:
+    """Whether a symbol was seen to trade since the connection stands."""
+    inside: Any = engine
+    return inside._running.market._board.trades(symbol)
+
+
 def unheard(desk: Desk, minutes: int = 1, symbols: int = 1) -> None:
     """Minutes pass, whatever the engine hears of them."""
     for _ in range(minutes):
@@ -207,7 +213,11 @@ def test_after_a_pause_longer_than_the_look_back_a_new_process_knows_what_the_ol
 
 
 def test_after_a_reconnect_entries_in_a_symbol_wait_until_it_is_seen_to_trade(desks: Start) -> None:
-    """Its halt began while nobody listened, and a halted symbol has no trades: here none from minute 4 to 8."""
+    """Its halt began while nobody listened, and a halted symbol has no trades: here none from minute 4 to 8.
+
+    In lockstep a minute's trades come together with its end. History, which is asked for the minutes before, may bring
+    the ninth before they are heard, and then nobody knows yet that the symbol trades: so it is heard to trade first.
+    """
     whole = flat("AAPL", "TSLA")
     halted = {bar for bar in whole.bars if bar.symbol == "AAPL" and 4 <= minute_of(moment_of(bar.opens_at)) <= 8}
     desk = desks(Tape(tuple(bar for bar in whole.bars if bar not in halted), "1Min"))
@@ -222,10 +232,12 @@ def test_after_a_reconnect_entries_in_a_symbol_wait_until_it_is_seen_to_trade(de
     assert decisions(desk, "buyer") == {1: [], 2: [], 3: [STALE]}
     assert decisions(desk, "buyer", "TSLA")[4] == []
     desk.step(engine, 4)
+    assert not trades(engine, "AAPL")
+    desk.simulator.call(lambda broker: broker.advance_to(broker.now + 30 * NANOSECONDS))
+    control(desk.simulator)  # before it answers, frames are sent
+    until(lambda: trades(engine, "AAPL"))
     desk.step(engine, 2, symbols=2)
-    bought = decisions(desk, "buyer")
-    assert bought.keys() == {1, 2, 3, 9, 10}
-    assert bought[10] == []
+    assert decisions(desk, "buyer") == {1: [], 2: [], 3: [STALE], 9: [], 10: []}
 
 
 def test_while_the_stream_is_away_entries_wait_and_exits_go(desks: Start) -> None:

@@ -2,6 +2,8 @@
 
 import json
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -85,6 +87,64 @@ def test_a_target_that_answers_500_is_tried_three_times_and_counted() -> None:
         assert thread is not None
         thread.join()
     assert (len(received), counted(metrics, "trading_halted", "failed")) == (3, 1)
+
+
+@pytest.fixture
+def hanging_name(monkeypatch: pytest.MonkeyPatch) -> Generator[str]:
+    """The address of a target whose name is looked up without end."""
+    over, look_up = threading.Event(), socket.getaddrinfo
+
+    def hanging(host: Any, *rest: Any, **how: Any) -> Any:
+        if host not in ("hangs.test", b"hangs.test"):
+            return look_up(host, *rest, **how)
+        over.wait()
+        raise socket.gaierror("over")
+
+    monkeypatch.setattr(socket, "getaddrinfo", hanging)
+    yield "http://hangs.test/"
+    over.set()
+
+
+def test_a_name_whose_look_up_hangs_is_given_up_at_the_deadline(
+    hanging_name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "DEADLINE_S", 0.2)
+    metrics = TradingMetrics()
+    webhook = Webhook(hanging_name, "1", metrics)
+    threads = [webhook.send("trading_halted", subject, []) for subject in ("paper", "live")]
+    until(lambda: counted(metrics, "trading_halted", "failed") == 2)
+    for thread in threads:
+        assert thread is not None
+        thread.join()
+
+
+def test_a_name_that_nobody_knows_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(*_: Any, **__: Any) -> Any:
+        raise socket.gaierror("no such name")
+
+    monkeypatch.setattr(socket, "getaddrinfo", unknown)
+    metrics = TradingMetrics()
+    thread = Webhook("http://nobody.test/", "1", metrics).send("trading_halted", "paper", [])
+    assert thread is not None
+    thread.join()
+    assert counted(metrics, "trading_halted", "failed") == 1
+
+
+ENDS = """
+import socket, threading
+asked = threading.Event()
+def hanging(*_, **__):
+    asked.set()
+    threading.Event().wait()
+socket.getaddrinfo = hanging
+from torghut_runtime.api.webhook import Webhook
+Webhook("http://hangs.test/", "1").send("trading_halted", "paper", [])
+assert asked.wait(60)
+"""
+
+
+def test_a_process_ends_while_the_look_up_of_a_name_hangs() -> None:
+    assert subprocess.run([sys.executable, "-c", ENDS], timeout=120, check=False).returncode == 0
 
 
 def test_halting_is_told_once_and_a_target_that_hangs_delays_nothing(database_dsn: str) -> None:

@@ -165,6 +165,38 @@ def test_a_halt_and_its_end_are_told() -> None:
     assert day.broker.controls.document() == {"controls": {}, "applied": {}}
 
 
+def test_while_a_symbol_is_halted_it_has_no_trades_and_no_bars() -> None:
+    day = Watched(flat(50, 4))
+    ear = listening(day)
+
+    def told() -> tuple[int, int, int]:
+        kept = day.broker.market.bars("AAPL", OPEN, OPEN + 10 * MINUTE)
+        return len(ear.of("t")), len(ear.of("b")), len(kept)
+
+    assert day.broker.step().delivered == 1
+    assert told() == (2, 1, 1)
+    last = day.broker.market.last_trade("AAPL")
+    day.broker.control({"halt": ["AAPL"]})
+    assert day.broker.step(2).delivered == 2
+    assert told() == (2, 1, 1)
+    assert day.broker.market.last_trade("AAPL") == last
+    day.broker.control({"halt": []})
+    assert day.broker.step().delivered == 1
+    assert told() == (4, 2, 2)
+    assert ear.of("b")[-1]["t"] == OPEN + 3 * MINUTE
+
+
+def test_an_order_that_waited_for_the_end_of_a_halt_within_a_minute_gets_none_of_its_earlier_prices() -> None:
+    day = Watched([(50, 50, 50, 50), (50, 50, 40, 50)])
+    day.broker.step()
+    day.order("buy", type="limit", limit_price="45")
+    day.broker.control({"halt": ["AAPL"]})
+    day.broker.advance_to(OPEN + MINUTE + MINUTE // 2)
+    day.broker.control({"halt": []})
+    day.broker.step()
+    assert day.fills() == []
+
+
 def test_a_split_is_announced_then_position_price_and_adjusted_history_jump() -> None:
     next_open = OPEN + 24 * 60 * MINUTE
     day = Watched(tape_of(*minute_bars(flat(100, 3)), *minute_bars(flat(100, 2), start=next_open)))

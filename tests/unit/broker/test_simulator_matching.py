@@ -175,6 +175,17 @@ def test_nothing_trades_in_a_halted_symbol() -> None:
     assert len(day.fills()) == 1
 
 
+def test_an_opening_order_of_a_symbol_that_is_halted_at_the_bell_is_filled_with_the_first_print_after_it() -> None:
+    day = Watched(flat(50, 3), start=OPEN - 60 * MINUTE)
+    day.order("buy", time_in_force="opg")
+    day.broker.control({"halt": ["AAPL"]})
+    day.broker.step()
+    assert day.fills() == []
+    day.broker.control({"halt": []})
+    day.broker.step()
+    assert len(day.fills()) == 1
+
+
 def test_a_bar_outside_the_session_trades_nothing() -> None:
     early = minute_bars(flat(50, 1), start=OPEN - 60 * MINUTE)[0]
     outside = type(early)(*(getattr(early, name) for name in early.__slots__[:-1]), in_session=False)

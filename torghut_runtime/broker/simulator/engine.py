@@ -291,8 +291,10 @@ class SimulatedBroker:
     def _bar_opens(self, bar: MarketBar) -> None:
         symbol = bar.symbol
         self.desk.moment += 1
-        self._opened[symbol] = self.desk.moment
         self._capacity[symbol] = self._share_of(bar)
+        if symbol in self.market.halted:
+            return  # no print, and the session's first is yet to come
+        self._opened[symbol] = self.desk.moment
         first = bar.in_session and self._is_first(bar)
         if bar.in_session and self.desk.book.has_open(symbol):
             self._match_all(symbol, opening(bar, self.market.spread(symbol)), first=first)
@@ -307,8 +309,9 @@ class SimulatedBroker:
             self._match_all(symbol, closing(bar, self.market.spread(symbol)))
         self._capacity.pop(symbol, None)
         self._opened.pop(symbol, None)
-        self.market.close(bar)
-        self.feed.closed(bar)
+        if symbol not in self.market.halted:
+            self.market.close(bar)
+            self.feed.closed(bar)
 
     def _quote_arrives(self, quote: MarketQuote) -> None:
         self.market.quote(quote)
