@@ -188,14 +188,9 @@ class Dispatcher:
         return frozenset(each.decision.decision_hash for each in (*self._queued, *self._working, *self._exits))
 
     def on_time(self) -> None:
-        """Release queued orders, re-price or cancel what waited at the broker, send exits that could not go before.
-
-        A process that is not reconciled yet releases none: the checks of that moment would end the order, and it may
-        still go in its session.
-        """
+        """Release queued orders, re-price or cancel what waited at the broker, send exits that could not go before."""
         now_ns = self._clock.now_ns()
-        due = [each for each in self._queued if each.due_ns <= now_ns] if self._stance.gate().reconciled else []
-        for each in due:
+        for each in [each for each in self._queued if each.due_ns <= now_ns]:
             self._release(each, now_ns)
         for each in [each for each in self._working if each.due_ns <= now_ns]:
             self._working.remove(each)

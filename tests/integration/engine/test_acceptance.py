@@ -1,6 +1,7 @@
 """What the contract's acceptance says word for word, on a running engine: database, simulator and sockets are real."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 
 import pytest
 import requests
+import sqlalchemy as sa
 from alpaca_streams import until
 from engine_world import FRIDAY, MONDAY, minute_tape
 from live_engine import Desk, Start, desks, entry, held
@@ -20,6 +22,9 @@ from torghut_runtime.clock import moment_of, nanoseconds_of
 from torghut_runtime.engine.engine import Engine
 from torghut_runtime.engine.heartbeat import Heartbeat
 from torghut_runtime.engine.stops import EmergencyStop
+from torghut_runtime.market.calendar import TradingCalendar
+from torghut_runtime.orders.firewall import Firewall
+from torghut_runtime.storage.database import connect, create_engine
 
 __all__ = ["desks"]
 
@@ -182,6 +187,44 @@ def test_with_the_kill_switch_on_there_is_one_cancel_all_no_submit_and_the_reaso
 
 
 # Risk -----------------------------------------------------------------------------------------------------------------
+
+
+def test_shares_against_the_volume_of_twenty_sessions(desks: Start) -> None:
+    """A thousand shares a day, and a tenth of them at most: 100 go, 101 and 2,000 do not."""
+    sessions = TradingCalendar().sessions(MONDAY - timedelta(days=40), MONDAY)
+    past = [bar for day in sessions[-21:-1] for bar in minute_tape({"AAPL": [100]}, day=day).bars]
+    thin = tuple(replace(bar, volume=1_000.0) for bar in past)
+    desk = desks(Tape((*thin, *flat().bars), "1Min"), begins=BELL)
+    desk.write(*(entry(f"of{qty}", enter_at=1, qty=qty) for qty in (100, 101, 2_000)))
+    engine = desk.ready(desk.engine(None, MAX_PARTICIPATION_RATE="0.1", MAX_ORDERS_PER_SYMBOL_PER_MINUTE="9"))
+    desk.step(engine)
+    told = {qty: decided(desk, f"of{qty}") for qty in (100, 101, 2_000)}
+    refused = {1: ["participation_exceeds_max"]}
+    assert told == {100: {1: []}, 101: refused, 2_000: refused}
+    assert [order["qty"] for order in desk.orders()] == ["100"]
+
+
+def test_a_short_of_4000_grows_to_the_cap_of_5000_when_5000_more_are_asked_for_and_no_further(desks: Start) -> None:
+    desk = desks(minute_tape({"AAPL": [1] * 20}))
+    desk.write(
+        *(entry(name, enter_at=at, short=True, qty=qty) for name, at, qty in (("a", 1, 4_000), ("b", 3, 5_000))),
+        entry("c", enter_at=5, short=True, qty=5_000),
+    )
+    engine = desk.ready(desk.engine(None, ALLOW_SHORTS="true", PORTFOLIO_MAX_NOTIONAL_PER_SYMBOL="5000"))
+    desk.step(engine, 6)
+    assert (decided(desk, "b"), decided(desk, "c")) == ({3: []}, {5: ["symbol_notional_exceeded"]})
+    assert [(order["side"], order["qty"]) for order in desk.orders()] == [("sell", "4000"), ("sell", "1000")]
+    assert held(engine) == desk.held() == {"AAPL": Decimal(-5_000)}
+
+
+def test_a_loss_of_400_on_100000_is_a_drawdown_of_a_hundredth_of_four_tenths_and_stops_nothing(desks: Start) -> None:
+    desk = desks(minute_tape({"AAPL": [100, 100, 100, 96, 96, 96, 96]}))
+    desk.write(entry(enter_at=1, qty=100))
+    engine = desk.ready(desk.engine())
+    desk.step(engine, 6)
+    account = engine.positions()["account"]
+    assert (Decimal(account["day_pnl"]), Decimal(account["drawdown"])) == (-400, Decimal("0.004"))
+    assert (engine.status()["trading_state"]["state"], codes(engine)) == ("ACTIVE", [])
 
 
 def test_not_enabled_in_the_environment_not_even_an_exit_is_made_and_records_go_on(desks: Start) -> None:
@@ -398,6 +441,40 @@ def test_a_part_that_fails_once_is_started_again_counted_and_the_engine_trades_o
     desk.step(engine, 3)
     assert len(desk.orders()) >= sent + 2
     assert (engine.status()["trading_state"]["state"], codes(engine)) == ("ACTIVE", [])
+
+
+@pytest.mark.parametrize("minutes", [0, 2], ids=["at-once", "minutes-later"])
+@pytest.mark.parametrize("state", ["submitting", "initialised"])
+def test_an_exit_that_was_not_sent_goes_once_in_the_next_process(
+    desks: Start, monkeypatch: pytest.MonkeyPatch, state: str, minutes: int
+) -> None:
+    desk = desks(flat())
+    desk.write(entry(enter_at=1, exit_at=3))
+    first = desk.ready(desk.engine())
+    desk.step(first, 2)
+    submit, failed = Firewall.submit, list[str]()
+
+    def once(firewall: Firewall, payload: Any, **given: Any) -> Any:
+        if payload["side"] == "sell" and not failed:
+            failed.append(payload["client_order_id"])
+            raise ValueError("in the trading thread")
+        return submit(firewall, payload, **given)
+
+    monkeypatch.setattr(Firewall, "submit", once)
+    requests.post(f"{desk.simulator.url}/sim/step", json={"events": 1}, timeout=60).raise_for_status()
+    until(lambda: len(failed) == 1 and not first.status()["running"])
+    first.stop()
+    with connect(create_engine(desk.dsn)) as connection:
+        given = "state = 'initialised', sent_at = NULL" if state == "initialised" else "state = state"
+        connection.execute(sa.text(f"UPDATE order_intents SET {given} WHERE is_exit"))
+    if minutes:
+        requests.post(f"{desk.simulator.url}/sim/step", json={"events": minutes}, timeout=60).raise_for_status()
+    desk.write(entry(enter_at=60))
+    second = desk.ready(desk.engine())
+    for _ in range(4):
+        desk.step(second)
+    assert sides(desk) == [("buy", "filled"), ("sell", "filled")]
+    assert held(second) == desk.held() == {}
 
 
 # Records --------------------------------------------------------------------------------------------------------------

@@ -140,6 +140,12 @@ def test_intraday_tsmom_sells_within_its_thresholds(change: dict[str, float], se
     assert (tsmom(BEAR, change)[0] == -1.0) is sells
 
 
+@pytest.mark.parametrize(("above", "says"), [(0.0, 0.0), (1e-9, 1.0)])
+def test_an_explicit_zero_as_least_width_still_wants_macd_and_its_signal_apart(above: float, says: float) -> None:
+    assert tsmom(BULL, {"macd": above}, bullish_hist_min=0)[0] == says
+    assert tsmom(BEAR, {"macd": -above}, bearish_hist_min=0)[0] == -says
+
+
 @pytest.mark.parametrize(
     ("base", "change", "confidence", "tags"),
     [
