@@ -248,6 +248,10 @@ class OrderPath:
         if result.is_clean:
             self.stance.set(reconciled=True)
         self.dispatcher.take_over(left)
+        self.dispatcher.on_time()
+        self.settle()
+        if left:
+            self.compare()
         return list(result.found)
 
     def _fills(self, since: datetime, until: datetime) -> list[dict[str, Any]]:

@@ -8,6 +8,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException as StarletteHTTPException
+from starlette.requests import ClientDisconnect
 
 from torghut_runtime.api.documents.values import Fault
 from torghut_runtime.errors import StoreUnavailableError
@@ -64,7 +65,13 @@ def answer_faults(app: FastAPI) -> None:
         del request, error
         return JSONResponse(fault_body(DATABASE_UNAVAILABLE), 503)
 
+    def gone(request: Request, error: Exception) -> JSONResponse:
+        # a client that leaves within its request is no failure of ours; nobody reads this
+        del request, error
+        return JSONResponse(fault_body("client_disconnected"), 400)
+
     app.add_exception_handler(HttpFaultError, fault)
     app.add_exception_handler(RequestValidationError, invalid)
     app.add_exception_handler(StarletteHTTPException, refused)
     app.add_exception_handler(StoreUnavailableError, unavailable)
+    app.add_exception_handler(ClientDisconnect, gone)

@@ -11,7 +11,7 @@ from typing import Final
 import sqlalchemy as sa
 from prometheus_client.core import GaugeMetricFamily, Metric
 
-from torghut_runtime.engine.metrics import PREFIX
+from torghut_runtime.engine.metric_families import PREFIX
 from torghut_runtime.order_feed.event import TERMINAL
 from torghut_runtime.storage.guard_tables import incidents
 from torghut_runtime.storage.order_costs import COSTS

@@ -11,7 +11,8 @@ from decimal import Decimal
 from typing import Final
 
 from torghut_runtime.clock import NANOSECONDS
-from torghut_runtime.orders.portfolio import UNATTRIBUTED, Portfolio, Slot
+from torghut_runtime.orders.portfolio import Portfolio
+from torghut_runtime.orders.positions import UNATTRIBUTED, Slot
 from torghut_runtime.orders.tracker import OrderTracker
 from torghut_runtime.risk.baselines import Baselines
 from torghut_runtime.risk.limits import Exposure, Side

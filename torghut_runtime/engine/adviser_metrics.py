@@ -2,8 +2,7 @@
 
 from typing import Final, Literal
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
-
+from torghut_runtime.engine.metric_families import Families
 from torghut_runtime.engine.metric_labels import CIRCUITS, FAIL_MODES, closed
 
 Review = Literal[
@@ -27,19 +26,15 @@ _SECONDS: Final = (0.1, 0.25, 0.5, 1, 2, 3, 5, 10, 20)
 class AdviserMetrics:
     """Families ``torghut_trading_llm_*``."""
 
-    def __init__(self, registry: CollectorRegistry, prefix: str) -> None:
-        self._reviews = {name: Counter(f"{prefix}llm_{name}", text, registry=registry) for name, text in _HELP.items()}
-        self._prompt = Counter(f"{prefix}llm_tokens_prompt", "Tokens of requests.", registry=registry)
-        self._completion = Counter(f"{prefix}llm_tokens_completion", "Tokens of answers.", registry=registry)
-        self._fail_modes = Counter(
-            f"{prefix}llm_fail_mode", "Reviews without a usable answer, by fail mode.", ["mode"], registry=registry
-        )
+    def __init__(self, families: Families) -> None:
+        self._reviews = {name: families.counter(f"llm_{name}", text) for name, text in _HELP.items()}
+        self._prompt = families.counter("llm_tokens_prompt", "Tokens of requests.")
+        self._completion = families.counter("llm_tokens_completion", "Tokens of answers.")
+        self._fail_modes = families.counter("llm_fail_mode", "Reviews without a usable answer, by fail mode.", "mode")
         for mode in sorted(FAIL_MODES):
             self._fail_modes.labels(mode)
-        self._circuit = Gauge(f"{prefix}llm_circuit_state", "0 closed, 1 half open, 2 open.", registry=registry)
-        self._latency = Histogram(
-            f"{prefix}llm_latency_seconds", "Candidate to answer.", buckets=_SECONDS, registry=registry
-        )
+        self._circuit = families.gauge("llm_circuit_state", "0 closed, 1 half open, 2 open.")
+        self._latency = families.histogram("llm_latency_seconds", "Candidate to answer.", buckets=_SECONDS)
 
     def reviewed(self, what: Review) -> None:
         """One review, or one stage of it."""

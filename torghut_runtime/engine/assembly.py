@@ -205,7 +205,7 @@ def assembled(host: Host, clock: Clock) -> Parts:
     )
     probe = Probe(impatient, AlpacaReader(trading.broker, url))
     supervisor = Supervisor(
-        lambda name: stance.latch(f"component_failed:{name}", clock.now()), restarted=metrics.restarted
+        lambda name: stance.latch(f"component_failed:{name}", clock.now()), restarted=metrics.process.restarted
     )
     for name, body in (
         ("lease", leadership.run),

@@ -36,7 +36,8 @@ from torghut_runtime.orders.firewall import Firewall
 from torghut_runtime.orders.frozen_symbols import MISMATCH, FrozenSymbols
 from torghut_runtime.orders.journal import EventSink, StoredIntent
 from torghut_runtime.orders.manager import OrderManager
-from torghut_runtime.orders.portfolio import UNATTRIBUTED, Portfolio
+from torghut_runtime.orders.portfolio import Portfolio
+from torghut_runtime.orders.positions import UNATTRIBUTED
 from torghut_runtime.orders.reconcile import resolve_left, restore
 from torghut_runtime.orders.reconciler import PassResult, Reconciler
 from torghut_runtime.orders.tracker import OrderTracker

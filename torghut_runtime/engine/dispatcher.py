@@ -19,9 +19,10 @@ from torghut_runtime.engine.strategy_blocks import STRATEGY_DISABLED, StrategyBl
 from torghut_runtime.market.calendar import TradingCalendar, is_exchange_traded
 from torghut_runtime.orders.frozen_symbols import FROZEN
 from torghut_runtime.orders.journal import StoredIntent
-from torghut_runtime.orders.manager import RATE, OrderManager, Outcome
+from torghut_runtime.orders.manager import NOT_RECEIVED, RATE, OrderManager, Outcome
 from torghut_runtime.orders.model import Decision, Intent, OrderTerms, client_order_id
-from torghut_runtime.orders.portfolio import Slot
+from torghut_runtime.orders.positions import Slot
+from torghut_runtime.orders.reconcile import goes_on
 from torghut_runtime.orders.tracker import TrackedOrder
 from torghut_runtime.risk.limits import Side, gate_reasons
 from torghut_runtime.risk.trading_state import HALTED, REDUCING, State
@@ -81,6 +82,8 @@ class _Waiting:
     opens_ns: int = 0
     closes_ns: int = 0
     repriced: bool = False
+    marked: bool = False
+    """An exit that an earlier process has marked as sent: it may be at the broker."""
     ending: bool = False
     """Its cancel has been asked for; asked for again until it has ended."""
     before: Intent | None = None
@@ -164,6 +167,7 @@ class Dispatcher:
         """Withdraw and cancel everything of ours in a symbol."""
         self._withdraw((each for each in self._queued if each.slot[1] == symbol), FROZEN)
         self._drop_exits(lambda each: each.slot[1] == symbol, FROZEN)
+        self._manager.end_unknown(lambda intent: intent.terms.symbol == symbol)
         self._cancel(
             order.order_id
             for order in self._tracker.open_orders()
@@ -218,16 +222,19 @@ class Dispatcher:
         self._withdraw((each for each in self._queued if ends(each.intent)), STRATEGY_DISABLED)
         if frozen:
             self._drop_exits(lambda each: each.slot[0] == strategy_id, STRATEGY_DISABLED)
+        self._manager.end_unknown(ends)
         open_orders = self._tracker.open_orders()
         self._cancel(each.order_id for each in open_orders if each.intent is not None and ends(each.intent))
 
     def _state_changed(self, state: State) -> None:
         if state == REDUCING:
             self._withdraw((each for each in self._queued if not each.intent.is_exit), "state_reducing")
+            self._manager.end_unknown(lambda intent: not intent.is_exit)
             self.told_cancels(*self._cancel(order.order_id for order in self._tracker.open_entries()))
         elif state == HALTED:
             self._withdraw(self._queued, "state_halted")
             self._drop_exits(lambda _: True, "state_halted")
+            self._manager.end_unknown(lambda _: True)
             if not self._stance.cancels_at_once:
                 self._cancel(order.order_id for order in self._tracker.open_orders())
 
@@ -240,7 +247,9 @@ class Dispatcher:
             if decision is None:
                 continue
             if stored.state != "initialised":
-                if intent.terms.limit_price is not None and intent.terms.time_in_force != "opg":
+                if goes_on(stored) and self._tracker.order_of(intent.client_order_id) is None:
+                    self._exits.append(_Waiting(decision, intent, self._clock.now_ns(), marked=True))
+                elif intent.terms.limit_price is not None and intent.terms.time_in_force != "opg":
                     sent_ns = self._clock.now_ns() if stored.sent_at is None else nanoseconds_of(stored.sent_at)
                     self._working.append(_Waiting(decision, intent, sent_ns + self._ttl_ns, repriced=intent.seq > 0))
             elif intent.terms.time_in_force == "opg" or not intent.is_exit:
@@ -251,10 +260,12 @@ class Dispatcher:
                 self._manager.withdraw(intent, "queue_expired", expired=True)
 
     def _is_same_session(self, decision: Decision) -> bool:
+        """Whether the session of a decision lasts; of one that was made outside of any, the session after it."""
         if not is_exchange_traded(decision.symbol):
             return True
+        of = self._calendar.session_at(decision.decided_at) or self._calendar.next_session(decision.decided_at)
         session = self._calendar.session_at(self._clock.now())
-        return session is not None and session == self._calendar.session_at(decision.decided_at)
+        return session is not None and session == of
 
     def requeue(self, decision: Decision, intent: Intent) -> None:
         """Keep a committed order for the session after its decision."""
@@ -269,9 +280,19 @@ class Dispatcher:
     # Within -----------------------------------------------------------------------------------------------------------
 
     def _send_exit(self, each: _Waiting) -> None:
-        """Send a committed exit, of the quantity that is still there; it waits where it may not go."""
-        now_ns = self._clock.now_ns()
-        if self._opposite_open(each.intent):
+        """Send a committed exit, of the quantity that is still there; it waits where it may not go.
+
+        One that an earlier process has marked goes when the broker does not know it, in the session of its decision.
+        """
+        now_ns, intent = self._clock.now_ns(), each.intent
+        if each.marked and self._tracker.order_of(intent.client_order_id) is not None:
+            self._exit_sent(each, Outcome("accepted"))
+            return
+        is_unknown = self._manager.is_unknown(intent.client_order_id)
+        if each.marked and not is_unknown and not self._is_same_session(each.decision):
+            self._manager.refuse(intent, NOT_RECEIVED)
+            return
+        if is_unknown or not self._stance.gate().reconciled or self._opposite_open(intent):
             each.due_ns = now_ns + _RETRY_NS
             self._exits.append(each)
             return
@@ -301,7 +322,7 @@ class Dispatcher:
         left = portfolio.position(each.slot).qty + others
         if left * intent.signed_qty < 0 and abs(left) >= intent.terms.qty:
             return each
-        self._manager.withdraw(intent, CLIPPED)
+        self._take_back(each, CLIPPED)
         price = self._price_of(intent.terms.symbol)
         qty = abs(left) if price is None else price.increments.sellable(abs(left))
         if left * intent.signed_qty >= 0 or not qty:
@@ -312,8 +333,15 @@ class Dispatcher:
     def _drop_exits(self, of: Callable[[_Waiting], bool], reason: str) -> None:
         for each in [each for each in self._exits if of(each)]:
             self._exits.remove(each)
-            self._manager.withdraw(each.intent, reason)
+            self._take_back(each, reason)
         self._working = [each for each in self._working if not (each.intent.is_exit and of(each))]
+
+    def _take_back(self, each: _Waiting, reason: str) -> None:
+        """End an exit that is not sent; one that may turn up all the same is given up as what has not arrived."""
+        if not each.marked:
+            self._manager.withdraw(each.intent, reason)
+        elif not self._manager.is_unknown(each.intent.client_order_id):
+            self._manager.refuse(each.intent, NOT_RECEIVED)
 
     def _opposite_open(self, intent: Intent) -> bool:
         """Whether an order of ours is open on the other side of the symbol: brokers take the pair for a wash trade."""
@@ -336,6 +364,9 @@ class Dispatcher:
         if now_ns >= each.closes_ns:
             self._manager.metrics.rejected("queue_expired")
             self._withdraw([each], "queue_expired", expired=True)
+            return
+        if not self._stance.gate().reconciled:
+            each.due_ns = now_ns + _RETRY_NS
             return
         reasons = self._recheck(each.intent)
         if reasons:

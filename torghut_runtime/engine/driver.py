@@ -85,7 +85,7 @@ class StrategyDriver:
         self._memories: dict[tuple[int, str], Vector] = {}
         self._rows: dict[tuple[str, str], KeptRows] = {}
         """By symbol and timeframe."""
-        self._metrics.strategies_are(each.entry.strategy_id for each in self.strategies)
+        self._metrics.strategies.are(each.entry.strategy_id for each in self.strategies)
 
     def warm_up(self, bars: Iterable[tuple[Bar, float]]) -> None:
         """Feed history, oldest first, each bar with its seconds to the session's close.
@@ -121,7 +121,7 @@ class StrategyDriver:
             memory = self._memory(index, bar.symbol).copy()
             began = time.perf_counter()
             code, out = self._decide(index, bar.symbol, features, position, seconds_to_close)
-            self._metrics.stepped(
+            self._metrics.strategies.stepped(
                 strategy.entry.strategy_id,
                 time.perf_counter() - began,
                 acted=code != REASON_HOLD,

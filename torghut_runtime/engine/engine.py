@@ -98,7 +98,7 @@ class Engine:
         self.heartbeats[TRADING] = running.supervisor.add(TRADING, running.loop.run)
         if isinstance(clock, FollowingClock):
             running.supervisor.add("simulator_time", SimulatorTime(self.trading.broker_url, clock).run)
-        self.metrics.parts_are(list(running.supervisor.components()), [*KINDS, RECORDS, EVENTS])
+        self.metrics.process.parts_are(list(running.supervisor.components()), [*KINDS, RECORDS, EVENTS])
         running.stops.start()
         running.steps.start()
         running.controls.start()
@@ -310,7 +310,7 @@ class Engine:
             live_gate_missing=len(loop.evaluation.live_gate_missing),
             limits=limits,
         )
-        self.metrics.oldest_event(running.events.age_seconds)
+        self.metrics.process.oldest_event(running.events.age_seconds)
         self._shown = _Shown(status, positions_of(loop.core, progress), now, key)
         self._totals.dropped(RECORDS, running.steps.lost)
         self._totals.catalog_errors(running.catalog.errors_total)

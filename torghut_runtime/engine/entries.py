@@ -22,7 +22,7 @@ from torghut_runtime.engine.strategy_blocks import StrategyBlocks
 from torghut_runtime.market.features import Bar
 from torghut_runtime.orders.manager import OrderManager
 from torghut_runtime.orders.model import Intent, OrderTerms
-from torghut_runtime.orders.portfolio import UNATTRIBUTED
+from torghut_runtime.orders.positions import UNATTRIBUTED
 from torghut_runtime.risk.allocator import Sized, size_entry, size_step
 from torghut_runtime.risk.limits import (
     Entry,

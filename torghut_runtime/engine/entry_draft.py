@@ -8,7 +8,7 @@ from torghut_runtime.engine.driver import Verdict
 from torghut_runtime.engine.market_view import PriceSnapshot, as_decimal
 from torghut_runtime.market.calendar import is_exchange_traded
 from torghut_runtime.orders.model import TimeInForce
-from torghut_runtime.orders.portfolio import Slot
+from torghut_runtime.orders.positions import Slot
 from torghut_runtime.risk.allocator import Sized, Wish
 from torghut_runtime.risk.limits import Side
 from torghut_runtime.strategies.registry import BoundStrategy

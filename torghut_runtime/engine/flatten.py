@@ -19,7 +19,7 @@ from torghut_runtime.engine.entry_draft import time_in_force
 from torghut_runtime.orders.firewall import Firewall
 from torghut_runtime.orders.manager import OrderManager
 from torghut_runtime.orders.model import Decision, Intent, OrderTerms, client_order_id, plain
-from torghut_runtime.orders.portfolio import UNATTRIBUTED
+from torghut_runtime.orders.positions import UNATTRIBUTED
 from torghut_runtime.risk.limits import Flatten
 
 RATIONALE: Final = "operator_flatten"

@@ -23,21 +23,21 @@ def set_gauges(
     limits: Sequence[Cap],
 ) -> None:
     """State, sources of the kill switch, leadership, cleanness of the last reconciliation, queues, account, limits."""
-    metrics.state(stance.trading_state.state)
-    metrics.kill_switch(env=kill_switch.environment, flag=kill_switch.flag, operator=kill_switch.operator)
-    metrics.leader(leads)
-    metrics.reconciled(clean)
-    metrics.live_gate(live_gate_missing)
+    metrics.risk.state(stance.trading_state.state)
+    metrics.risk.kill_switch(env=kill_switch.environment, flag=kill_switch.flag, operator=kill_switch.operator)
+    metrics.risk.leader(leads)
+    metrics.risk.reconciled(clean)
+    metrics.risk.live_gate(live_gate_missing)
     for name, depth in queues.items():
-        metrics.queue_depth(name, depth)
+        metrics.process.queue_depth(name, depth)
     if core is not None and core.trader is not None:
         account, portfolio = core.trader.account, core.portfolio
         equity = portfolio.equity
         fallen = drawdown(equity, account.high_water_mark)
-        metrics.account(equity, equity - account.opening_equity, fallen, portfolio.gross, portfolio.net)
+        metrics.risk.account(equity, equity - account.opening_equity, fallen, portfolio.gross, portfolio.net)
         # Before the account is known a share of its equity is no amount.
         values = {cap.code: cap.value for cap in limits if cap.source != "TRADING_MAX_OPEN_ORDERS_PER_SYMBOL"}
-        metrics.limits(
+        metrics.risk.limits(
             daily_loss=values[DAILY_LOSS],
             drawdown=values[DRAWDOWN],
             gross=values.get(GROSS),

@@ -71,7 +71,7 @@ class MarketSystem:
         self._settings = settings
         self._clock = clock
         self._emit = emit
-        self._metrics = metrics
+        self._metrics = metrics.market
         self._totals = MetricTotals(metrics)
         self._longest_pause = longest_pause
         self._assets = AssetBook(reader)

@@ -16,20 +16,20 @@ class MetricTotals:
         """Items that a queue has lost."""
         new = self._new(f"dropped {queue}", total)
         if new:
-            self.metrics.queue_dropped(queue, new)
+            self.metrics.process.queue_dropped(queue, new)
 
     def catalog_errors(self, total: int) -> None:
         """Catalogs that could not be loaded."""
         for _ in range(self._new("catalog", total)):
-            self.metrics.catalog_error()
+            self.metrics.strategies.catalog_error()
 
     def inputs_recorded(self, total: int) -> None:
         """Steps whose inputs were written."""
-        self.metrics.inputs_recorded(self._new("inputs", total))
+        self.metrics.strategies.inputs_recorded(self._new("inputs", total))
 
     def features(self, rows: int, mismatches: int, rejections: int) -> None:
         """What the feature quality check has seen and refused."""
-        self.metrics.features_checked(
+        self.metrics.market.features_checked(
             self._new("rows", rows),
             mismatches=self._new("mismatches", mismatches),
             rejections=self._new("rejections", rejections),
@@ -37,7 +37,7 @@ class MetricTotals:
 
     def backfilled(self, total: int) -> None:
         """Bars that back-fills have brought."""
-        self.metrics.backfilled(self._new("backfilled", total))
+        self.metrics.market.backfilled(self._new("backfilled", total))
 
     def _new(self, name: str, total: int) -> int:
         """What has come since the last look; a part that began anew counts from 0."""

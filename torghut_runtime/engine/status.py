@@ -12,7 +12,7 @@ from torghut_runtime.engine.live_catalog import LiveCatalog
 from torghut_runtime.engine.progress import Progress
 from torghut_runtime.engine.stance import Stance
 from torghut_runtime.market.calendar import TradingCalendar
-from torghut_runtime.orders.portfolio import Position, Slot
+from torghut_runtime.orders.positions import Position, Slot
 from torghut_runtime.orders.reconcile import OF_POSITIONS
 from torghut_runtime.risk.limits import Limits, drawdown
 from torghut_runtime.risk.room import Cap, caps

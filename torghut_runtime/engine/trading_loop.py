@@ -115,6 +115,12 @@ class TradingLoop:
 
     def run(self, beat: Heartbeat, stop: threading.Event) -> None:
         """Work until told to stop."""
+        try:
+            self._work(beat, stop)
+        finally:
+            self._collector.end()
+
+    def _work(self, beat: Heartbeat, stop: threading.Event) -> None:
         pause = FIRST_PAUSE
         while not stop.is_set():
             beat.beat()
@@ -137,7 +143,6 @@ class TradingLoop:
             if reason is not None:
                 self._wait(reason, beat, stop, pause)
                 pause = min(pause * 2, LONGEST_PAUSE)
-        self._collector.end()
 
     @property
     def counts(self) -> dict[str, int]:

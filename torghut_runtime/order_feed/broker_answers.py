@@ -21,6 +21,7 @@ Answer = dict[str, Any]
 ORDERS_PER_PAGE: Final = 500
 ACTIVITIES_PER_PAGE: Final = 100
 OVERLAP: Final = timedelta(minutes=5)
+"""So much of the time before what is known already is asked for again."""
 WITHOUT_WATERMARK: Final = timedelta(hours=24)
 
 

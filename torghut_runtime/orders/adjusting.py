@@ -9,7 +9,7 @@ from decimal import Decimal
 from typing import Any
 
 from torghut_runtime.orders.model import plain
-from torghut_runtime.orders.portfolio import UNATTRIBUTED
+from torghut_runtime.orders.positions import UNATTRIBUTED
 from torghut_runtime.orders.splits import Split, announced
 
 ONE = Decimal(1)

@@ -71,8 +71,10 @@ class _Unknown:
     """The same request again; None where it is not known any more what it asked for."""
     due_ns: int
     resends: int = 0
-    once_more_until_ns: int = 0
-    """Until then it is sent again without being counted, once: it may never have left."""
+    goes_on: bool = False
+    """Not found at the last planned look-up it is left to who adopted it."""
+    ends: bool = False
+    """It is to end, whatever has become of it."""
     is_late: bool = False
     """The broker did not answer the last planned look-up, or one after it."""
 
@@ -126,7 +128,7 @@ class OrderManager:
         """Commit an intent, then send it; ``flatten``: the operator's word to close a position in any state.
 
         A decision's first order is written as one that leaves, in one transaction: what of it is found by a new process
-        is looked up. An entry that did not leave is given up there, an exit is sent (:meth:`adopt_unknown`).
+        is looked up. An entry that did not leave is given up there, an exit goes on (:meth:`adopt_unknown`).
 
         Raises:
             StoreUnavailableError: the intent could not be written; nothing was sent.
@@ -277,21 +279,27 @@ class OrderManager:
         """When :meth:`resolve` has something to do; None while no order is unknown."""
         return min((each.due_ns for each in self._unknown.values()), default=None)
 
-    def adopt_unknown(self, intent: Intent, sent_ns: int, once_more_until_ns: int = 0) -> None:
+    def adopt_unknown(self, intent: Intent, sent_ns: int, *, goes_on: bool = False) -> None:
         """Take over an intent that an earlier process left without a certain answer; :meth:`resolve` asks next.
 
         A request that left later than now left by a clock that has been set back: its time counts from now. An entry
         after another may have been its replacement, which sent as an order of its own would be a second one.
 
-        ``once_more_until_ns``: what has not arrived is sent until then, whatever retries are allowed: that process may
-        have died before it left.
+        ``goes_on``: that process may have died before it left. What has not arrived at the last planned look-up stays
+        committed and held back, neither sent again nor given up: the caller sends or refuses it.
         """
         self.tracker.expect(intent)
         now = self._clock.now_ns()
         request = None if intent.seq > 0 and not intent.is_exit else _Request(lambda: self._submit(intent, None))
         self._unknown[intent.client_order_id] = _Unknown(
-            intent, min(sent_ns, now), request, due_ns=now, once_more_until_ns=once_more_until_ns
+            intent, min(sent_ns, now), request, due_ns=now, goes_on=goes_on
         )
+
+    def end_unknown(self, of: Callable[[Intent], bool]) -> None:
+        """Unknown orders that are to end: what turns up is cancelled, what does not is given up and not sent again."""
+        for each in self._unknown.values():
+            if of(each.intent):
+                each.request, each.goes_on, each.ends = None, False, True
 
     def take(self, document: Document) -> None:
         """Take the broker's own word on one order. Raises as :meth:`take_all`."""
@@ -333,13 +341,14 @@ class OrderManager:
         """Look for the unknown orders whose time has come.
 
         Found: adopted. Not found at the last planned look-up: the same request again under the same key as often as
-        allowed, each with look-ups of its own, then ``submit_not_received``. While the broker does not answer nothing
-        is concluded.
+        allowed, each with look-ups of its own, then ``submit_not_received``; what goes on is left to who adopted it.
+        While the broker does not answer nothing is concluded.
         """
         now = self._clock.now_ns()
         for key, each in [*self._unknown.items()]:
             if self.tracker.order_of(key) is not None:
                 self._unknown.pop(key)
+                self._arrived(each)
             elif each.due_ns <= now:
                 self._look_up(key, each)
 
@@ -357,10 +366,13 @@ class OrderManager:
             logger.info("unknown order found", extra={**fields_of(each.intent), "order_id": found.get("id")})
             self._unknown.pop(key)
             self._take(found, "reconcile")
+            self._arrived(each)
         elif not is_last:
             each.due_ns = _next(each.sent_ns, now)
-        elif each.request is not None and (now < each.once_more_until_ns or each.resends < self._max_retries):
-            resends = each.resends + (now >= each.once_more_until_ns)
+        elif each.goes_on:
+            self._unknown.pop(key)
+        elif each.request is not None and each.resends < self._max_retries:
+            resends = each.resends + 1
             self._unknown.pop(key)
             self._send(each.intent, each.request)
             if key in self._unknown:
@@ -368,6 +380,11 @@ class OrderManager:
         else:
             self._unknown.pop(key)
             self.refuse(each.intent, NOT_RECEIVED)
+
+    def _arrived(self, each: _Unknown) -> None:
+        order = self.tracker.order_of(each.intent.client_order_id)
+        if each.ends and order is not None and order.is_open:
+            self.cancel(order.order_id)
 
 
 def _next(sent_ns: int, now_ns: int) -> int:

@@ -11,13 +11,13 @@ from typing import Any, Final
 
 from torghut_runtime.broker.protocol import Document
 from torghut_runtime.clock import nanoseconds_of
-from torghut_runtime.market.calendar import TradingCalendar, is_exchange_traded
 from torghut_runtime.market.timeframe import DAILY
 from torghut_runtime.order_feed.event import OrderEvent
+from torghut_runtime.orders.booked_fills import BookedFill
 from torghut_runtime.orders.journal import StoredIntent
 from torghut_runtime.orders.manager import NOT_RECEIVED, OrderManager
 from torghut_runtime.orders.model import plain
-from torghut_runtime.orders.portfolio import BookedFill, Slot
+from torghut_runtime.orders.positions import Slot
 from torghut_runtime.orders.tracker import OrderTracker
 
 MISSING: Final = "order_missing_at_broker"
@@ -30,7 +30,6 @@ OF_ORDERS: Final = (MISSING, STATUS, FILLED, ACCOUNT)
 OF_POSITIONS: Final = (POSITION, "split_unreconciled")
 KINDS: Final = (*OF_ORDERS, *OF_POSITIONS)
 """Discrepancies that a pass opens and closes; the others are the fold's."""
-_ALWAYS: Final = 2**63 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,9 +67,9 @@ def resolve_left(manager: OrderManager, intents: Sequence[StoredIntent]) -> list
     """Settle what an earlier process left half done; returns what is still to be sent or to be watched.
 
     An intent that was never marked as sent was not sent: queued orders, those of daily decisions and exits go on, other
-    entries are over. One that was may have arrived: it is looked up at once, and an exit that has not is sent while the
-    session of its decision lasts. An order with a limit still has a time to live.
-    :meth:`~torghut_runtime.engine.dispatcher.Dispatcher.take_over` goes on with what is returned.
+    entries are over. One that was may have arrived: it is looked up at once, and an exit that has not goes on, too. An
+    order with a limit still has a time to live. :meth:`~torghut_runtime.engine.dispatcher.Dispatcher.take_over` goes on
+    with what is returned.
     """
     left: list[StoredIntent] = []
     for stored in intents:
@@ -79,32 +78,26 @@ def resolve_left(manager: OrderManager, intents: Sequence[StoredIntent]) -> list
         if manager.tracker.order_of(stored.intent.client_order_id) is not None:
             left.append(stored)
         elif stored.state == "initialised":
-            if _goes_on(stored):
+            if _waits(stored):
                 left.append(stored)
             else:
                 manager.refuse(stored.intent, NOT_RECEIVED)
         elif stored.sent_at is not None:
-            manager.adopt_unknown(stored.intent, nanoseconds_of(stored.sent_at), _exit_until_ns(stored))
+            manager.adopt_unknown(stored.intent, nanoseconds_of(stored.sent_at), goes_on=goes_on(stored))
             left.append(stored)
     manager.resolve()
     return left
 
 
-def _goes_on(stored: StoredIntent) -> bool:
+def goes_on(stored: StoredIntent) -> bool:
+    """Whether an intent that was marked as sent, and did not arrive, is sent all the same: an exit within a session."""
+    is_opening = stored.intent.terms.time_in_force == "opg"
+    return stored.intent.is_exit and not is_opening and stored.decision is not None
+
+
+def _waits(stored: StoredIntent) -> bool:
     daily = stored.decision is not None and stored.decision.timeframe == DAILY
     return stored.intent.is_exit or daily or stored.intent.terms.time_in_force == "opg"
-
-
-def _exit_until_ns(stored: StoredIntent) -> int:
-    """The end of the session in which an exit was decided; 0 for what is none."""
-    if not stored.intent.is_exit or stored.decision is None:
-        return 0
-    if not is_exchange_traded(stored.intent.terms.symbol):
-        return _ALWAYS
-    calendar = TradingCalendar()
-    session = calendar.session_at(stored.decision.decided_at)
-    closes_at = None if session is None else calendar.session_close(session)
-    return 0 if closes_at is None else nanoseconds_of(closes_at)
 
 
 def position_differences(tracker: OrderTracker, positions: Iterable[Document]) -> list[Discrepancy]:

@@ -9,7 +9,7 @@ says what ought to be.
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import date, datetime
 from decimal import Decimal
 from typing import Final, Protocol
 from zoneinfo import ZoneInfo
@@ -17,8 +17,10 @@ from zoneinfo import ZoneInfo
 from torghut_runtime.broker.protocol import BrokerReader, Document
 from torghut_runtime.canonical import utc_text
 from torghut_runtime.clock import Clock
+from torghut_runtime.order_feed.broker_answers import OVERLAP
 from torghut_runtime.order_feed.event import PENDING, RANKS
 from torghut_runtime.order_feed.values import instant_ns
+from torghut_runtime.orders.booked_fills import BookedFill
 from torghut_runtime.orders.broker_view import (
     Announcements,
     Asked,
@@ -30,8 +32,9 @@ from torghut_runtime.orders.broker_view import (
 from torghut_runtime.orders.frozen_symbols import SPLIT, FrozenSymbol, FrozenSymbols
 from torghut_runtime.orders.manager import OrderManager
 from torghut_runtime.orders.model import plain
-from torghut_runtime.orders.portfolio import BookedFill, Portfolio, Position, Slot
+from torghut_runtime.orders.portfolio import Portfolio
 from torghut_runtime.orders.position_check import PositionCheck
+from torghut_runtime.orders.positions import Position, Slot
 from torghut_runtime.orders.reconcile import (
     ACCOUNT,
     FILLED,
@@ -45,8 +48,6 @@ from torghut_runtime.orders.reconcile import (
 from torghut_runtime.orders.tracker import TrackedOrder
 
 ZERO: Final = Decimal(0)
-OVERLAP: Final = timedelta(minutes=5)
-"""So much of the time before the last pass is asked for again."""
 _NEW_YORK: Final = ZoneInfo("America/New_York")
 _EARLY_RANK: Final = 20
 

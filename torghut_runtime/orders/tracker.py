@@ -16,8 +16,10 @@ from torghut_runtime.order_feed.book import OrderBook, OrderRef
 from torghut_runtime.order_feed.envelope import decode
 from torghut_runtime.order_feed.event import ORDER_SNAPSHOT, TERMINAL, OrderEvent
 from torghut_runtime.order_feed.state import OrderState
+from torghut_runtime.orders.booked_fills import BookedFill
 from torghut_runtime.orders.model import Intent
-from torghut_runtime.orders.portfolio import UNATTRIBUTED, BookedFill, OrderTrade, Portfolio, Slot
+from torghut_runtime.orders.portfolio import Portfolio
+from torghut_runtime.orders.positions import UNATTRIBUTED, OrderTrade, Slot
 
 Recall = Callable[[str, str | None], tuple[Intent | None, Sequence[OrderEvent]]]
 """What is stored of an order: its intent where it is ours, and its events; by the broker's id and the client's."""

@@ -34,9 +34,13 @@ _OURS: Final = ("initialised", "submitting", "unknown")
 """States in which no event of the broker speaks for an intent yet."""
 
 
-def _insertion(table: sa.Table, columns: Sequence[str]) -> str:
-    """SQL that inserts one row, unless it is there, and tells the id of a new one; parameters are ``table.column``."""
-    values = ", ".join(f"%({table.name}.{column})s" for column in columns)
+def _insertion(table: sa.Table, columns: Sequence[str], **named: str) -> str:
+    """SQL that inserts one row, unless it is there, and tells the id of a new one.
+
+    Parameters have the names of their columns, or those in ``named``: what rows of one order share has one name in all
+    of them. The driver reads a statement of more than 50 parameters or 4,096 characters anew each time.
+    """
+    values = ", ".join(f"%({named.get(column, column)})s" for column in columns)
     return (
         f"INSERT INTO {table.name} ({', '.join(columns)}) VALUES ({values})"  # noqa: S608 - the names are ours
         " ON CONFLICT DO NOTHING RETURNING id"
@@ -56,12 +60,18 @@ _INSERT_DECISION: Final = _insertion(
     trade_decisions,
     ("id", "decision_hash", "strategy_id", "alpaca_account_label", "symbol", "timeframe", "bar_ts", "decided_at",
      "status", "decision_json", "rationale", "trace_id"),
+    id="decision_id",
+    alpaca_account_label="account_label",
+    decided_at="decision_at",
 )  # fmt: skip
 _INSERT_INTENT: Final = _insertion(
     order_intents,
     ("id", "trade_decision_id", "intent_seq", "alpaca_account_label", "client_order_id", "strategy_id", "adapter",
      "symbol", "side", "order_type", "time_in_force", "qty", "limit_price", "extended_hours", "arrival_price",
      "arrival_mid", "submit_payload", "is_exit", "worst_price", "state", "sent_at"),
+    id="intent_id",
+    trade_decision_id="decision_id",
+    alpaca_account_label="account_label",
 )  # fmt: skip
 _NOTE: Final = _whole(decided=_INSERT_DECISION)
 _COMMIT: Final = _whole(decided=_INSERT_DECISION, intended=_INSERT_INTENT)
@@ -232,11 +242,11 @@ class PostgresJournal:
 
     def _intent_values(self, decision: Decision, intent: Intent, sent_at: datetime | None) -> dict[str, Any]:
         terms = intent.terms
-        values = {
-            "id": intent.id,
-            "trade_decision_id": decision.id,
+        return {
+            "intent_id": intent.id,
+            "decision_id": decision.id,
             "intent_seq": intent.seq,
-            "alpaca_account_label": self._account,
+            "account_label": self._account,
             "client_order_id": intent.client_order_id,
             "strategy_id": intent.strategy_id,
             "adapter": self._adapter,
@@ -255,26 +265,19 @@ class PostgresJournal:
             "state": "initialised" if sent_at is None else "submitting",
             "sent_at": sent_at,
         }
-        return _of_table(order_intents, values)
 
     def _decision_values(self, decision: Decision, status: str) -> dict[str, Any]:
-        values = {
-            "id": decision.id,
+        return {
+            "decision_id": decision.id,
             "decision_hash": decision.decision_hash,
             "strategy_id": decision.strategy_id,
-            "alpaca_account_label": self._account,
+            "account_label": self._account,
             "symbol": decision.symbol,
             "timeframe": decision.timeframe,
             "bar_ts": decision.bar_ts,
-            "decided_at": decision.decided_at,
+            "decision_at": decision.decided_at,
             "status": status,
             "decision_json": json.dumps(dict(decision.detail)),
             "rationale": decision.rationale,
             "trace_id": decision.trace_id,
         }
-        return _of_table(trade_decisions, values)
-
-
-def _of_table(table: sa.Table, values: Mapping[str, Any]) -> dict[str, Any]:
-    """Values by the names that :func:`_insertion` gives its parameters."""
-    return {f"{table.name}.{column}": value for column, value in values.items()}

@@ -15,8 +15,9 @@ from sqlalchemy.dialects.postgresql import insert
 
 from torghut_runtime.clock import nanoseconds_of
 from torghut_runtime.orders.adjusting import Adjustment
+from torghut_runtime.orders.booked_fills import BookedFill
 from torghut_runtime.orders.frozen_symbols import FrozenSymbol
-from torghut_runtime.orders.portfolio import BookedFill, Slot
+from torghut_runtime.orders.positions import Slot
 from torghut_runtime.storage.database import transaction
 from torghut_runtime.storage.ledger import append
 from torghut_runtime.storage.runtime_tables import frozen_symbols, position_adjustments

@@ -10,7 +10,7 @@ from typing import Final
 
 import sqlalchemy as sa
 
-from torghut_runtime.orders.portfolio import Position, Slot
+from torghut_runtime.orders.positions import Position, Slot
 from torghut_runtime.storage.runtime_tables import position_snapshots
 
 KEPT: Final = timedelta(days=90)

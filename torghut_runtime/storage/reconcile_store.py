@@ -10,8 +10,9 @@ from datetime import datetime
 import sqlalchemy as sa
 
 from torghut_runtime.errors import StoreUnavailableError
+from torghut_runtime.orders.booked_fills import BookedFill
 from torghut_runtime.orders.frozen_symbols import FrozenSymbol
-from torghut_runtime.orders.portfolio import BookedFill, Position, Slot
+from torghut_runtime.orders.positions import Position, Slot
 from torghut_runtime.orders.reconcile import Discrepancy
 from torghut_runtime.storage.database import create_engine, transaction
 from torghut_runtime.storage.discrepancies import write_findings

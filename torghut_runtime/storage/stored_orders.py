@@ -17,9 +17,10 @@ from psycopg.rows import RowFactory, dict_row, tuple_row
 
 from torghut_runtime.order_feed.event import TERMINAL, OrderEvent
 from torghut_runtime.order_feed.statements import EVENT_COLUMNS
+from torghut_runtime.orders.booked_fills import BookedFill
 from torghut_runtime.orders.journal import StoredIntent
 from torghut_runtime.orders.model import Decision, Intent, OrderTerms, trace_of
-from torghut_runtime.orders.portfolio import UNATTRIBUTED, BookedFill, Slot
+from torghut_runtime.orders.positions import UNATTRIBUTED, Slot
 from torghut_runtime.storage.database import driver_errors
 from torghut_runtime.storage.order_tables import execution_order_events
 

@@ -217,7 +217,7 @@ def test_a_short_of_4000_grows_to_the_cap_of_5000_when_5000_more_are_asked_for_a
     assert held(engine) == desk.held() == {"AAPL": Decimal(-5_000)}
 
 
-def test_a_loss_of_400_on_100000_is_a_drawdown_of_a_hundredth_of_four_tenths_and_stops_nothing(desks: Start) -> None:
+def test_a_loss_of_400_on_100000_is_a_drawdown_of_four_thousandths_and_stops_nothing(desks: Start) -> None:
     desk = desks(minute_tape({"AAPL": [100, 100, 100, 96, 96, 96, 96]}))
     desk.write(entry(enter_at=1, qty=100))
     engine = desk.ready(desk.engine())

@@ -13,19 +13,20 @@ from engine_world import settings_of
 from feed_settings import feed_settings
 from http_world import PATIENT, serving
 from live_engine import REGISTRY, TRADES, Desk, desk, desks, entry
+from shown_metrics import shown_metrics
 from simulator_fixtures import control
 
 from torghut_runtime.doctor.findings import examine
 from torghut_runtime.doctor.runtime import facts_of_documents
 from torghut_runtime.engine.engine import Engine, EngineOptions
-from torghut_runtime.engine.metrics import TradingMetrics, as_json
+from torghut_runtime.engine.metrics import TradingMetrics
 from torghut_runtime.main import create_app
 
 __all__ = ["desk", "desks"]
 
 
 def shown(engine: Engine) -> dict[str, Any]:
-    return as_json(engine.metrics.registry)
+    return shown_metrics(engine.metrics.registry)
 
 
 def holding(values: dict[str, float]) -> list[str]:

@@ -19,7 +19,7 @@ from torghut_runtime.cli import cli
 from torghut_runtime.engine.engine import Engine
 from torghut_runtime.engine.surface import OperationRefusedError
 from torghut_runtime.orders.frozen_symbols import FrozenSymbol
-from torghut_runtime.orders.portfolio import Position
+from torghut_runtime.orders.positions import Position
 from torghut_runtime.storage.database import connect, create_engine, transaction
 from torghut_runtime.storage.position_adjustments import store_freeze
 from torghut_runtime.storage.position_snapshots import save_positions

@@ -19,11 +19,11 @@ from market_days import (
     research_features,
     walk,
 )
+from shown_metrics import shown_metrics
 from simulator_fixtures import control
 
 from torghut_runtime.clock import moment_of
 from torghut_runtime.engine.engine import Engine, EngineOptions
-from torghut_runtime.engine.metrics import as_json
 
 __all__ = ["desks"]
 
@@ -45,7 +45,7 @@ def seen(engine: Engine) -> Any:
 
 def alarms(engine: Engine) -> tuple[float, dict[str, float], float]:
     """Windows without a signal, alerts by reason, breaches; since the start."""
-    found = as_json(engine.metrics.registry)
+    found = shown_metrics(engine.metrics.registry)
     alerts = found.get("signal_staleness_alert_total", {})
     return found["no_signal_windows_total"], alerts, found["signal_continuity_breach_total"]
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 from engine_world import minute_tape, replay, timed
+from shown_metrics import shown_metrics
 
-from torghut_runtime.engine.metrics import as_json
 from torghut_runtime.logs import configure_logging
 from torghut_runtime.redaction import Redactor
 
@@ -40,7 +40,7 @@ def test_counters_agree_with_what_was_recorded() -> None:
         COOLDOWN_SECONDS="3600",
     )
     done = world.run()
-    counted = as_json(world.metrics.registry)
+    counted = shown_metrics(world.metrics.registry)
     refused = Counter(reason for decision in done.decisions for reason in decision["reasons"])
     assert refused
     assert {reason: number for reason, number in counted["orders_rejected_total"].items() if number} == refused
@@ -97,4 +97,4 @@ def test_a_queued_order_is_counted_while_it_waits() -> None:
     world.run()
     assert seen[0] == 1
     assert seen[-1] == 0
-    assert as_json(world.metrics.registry)["queued_orders"] == 0
+    assert shown_metrics(world.metrics.registry)["queued_orders"] == 0

@@ -1,21 +1,27 @@
 """When orders go out: at the open, late, not any more; after a restart; when requests are used up."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
 import pytest
 from engine_world import FRIDAY, MONDAY, daily_tape, minute_tape, replay, timed
+from order_cases import decision, intent
 
 from torghut_runtime.broker.protocol import RateLimitedError, UncertainError
 from torghut_runtime.clock import nanoseconds_of
 from torghut_runtime.engine.dispatcher import collar_price
 from torghut_runtime.engine.market_view import BarsOnly, PriceSnapshot, SymbolFacts
 from torghut_runtime.engine.replay import Replay, market_bar
+from torghut_runtime.engine.stance import Cause
 from torghut_runtime.orders.increments import Increments
 from torghut_runtime.orders.journal import StoredIntent
 from torghut_runtime.orders.reconcile import resolve_left
+from torghut_runtime.risk.trading_state import TradingState
 
+MARKET = {"EXECUTION_PREFER_LIMIT": "false"}
+BELL = datetime(2026, 1, 5, 14, 30, tzinfo=UTC)
 FRIDAY_CLOSE = datetime(2026, 1, 9, 21, tzinfo=UTC)
 MONDAY_OPEN = datetime(2026, 1, 12, 14, 30, tzinfo=UTC)
 
@@ -110,6 +116,71 @@ def test_a_queued_order_of_an_earlier_process_is_sent_by_the_next(queued: Replay
         world.trader.dispatcher.requeue(each.decision, each.intent)
     at(world, MONDAY_OPEN - timedelta(minutes=15))
     assert written(world) == [("submitting", None, "opg")]
+
+
+def test_a_queued_order_waits_for_the_reconciliation(queued: Replay) -> None:
+    queued.stance.set(reconciled=False)
+    at(queued, MONDAY_OPEN - timedelta(minutes=15))
+    assert written(queued) == [("initialised", None, "opg")]
+    queued.stance.set(reconciled=True)
+    at(queued, MONDAY_OPEN - timedelta(minutes=14, seconds=59))
+    assert written(queued) == [("submitting", None, "opg")]
+
+
+@pytest.mark.parametrize("decided_at", [BELL + timedelta(minutes=3), BELL - timedelta(days=2)], ids=["now", "before"])
+def test_an_exit_of_an_earlier_process_that_was_never_marked_waits_for_the_reconciliation(decided_at: datetime) -> None:
+    tape = minute_tape({"AAPL": [100] * 10})
+    world = replay(tape, timed(), **MARKET)
+    at(world, BELL + timedelta(minutes=1))
+    world.trader.on_bars([market_bar(tape.bars[0], "1Min", MONDAY)])
+    at(world, BELL + timedelta(minutes=3))
+    bar_ts = BELL + timedelta(minutes=2)
+    order = intent(side="sell", strategy="timed", is_exit=True, bar_ts=bar_ts)
+    decided = replace(decision(order, bar_ts), decided_at=decided_at)
+    world.journal.commit(decided, order)
+    world.tracker.expect(order)
+    world.stance.set(reconciled=False)
+    world.trader.dispatcher.take_over(
+        resolve_left(world.trader.manager, [StoredIntent(order, decided, "initialised", None)])
+    )
+    at(world, BELL + timedelta(minutes=3, seconds=30))
+    assert written(world)[-1] == ("initialised", None, "day")
+    world.stance.set(reconciled=True)
+    at(world, BELL + timedelta(minutes=3, seconds=31))
+    assert written(world)[-1] == ("submitting", None, "day")
+
+
+def _reduce(world: Replay) -> None:
+    world.stance.latch("broker_failure_streak_exceeded:5", world._clock.now())
+    world.stance.change(lambda _: TradingState(), Cause())
+
+
+@pytest.mark.parametrize(
+    ("stop", "sent"),
+    [
+        (lambda world: world.trader.dispatcher.freeze("AAPL"), 1),
+        (lambda world: world.trader.dispatcher.strategy_blocked("timed", frozen=False), 1),
+        (_reduce, 1),
+        (lambda world: world.trader.dispatcher.freeze("MSFT"), 2),
+    ],
+    ids=["its symbol is frozen", "its strategy is blocked", "trading is reduced for a moment", "another symbol is"],
+)
+def test_an_unknown_entry_does_not_go_again_after(stop: Any, sent: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    tape = minute_tape({"AAPL": [100] * 3})
+    world = replay(tape, timed(), EXECUTION_MAX_RETRIES="1")
+    client: Any = world.trader.manager._firewall._writer
+    asked: list[Any] = []
+
+    def no_answer(payload: Any) -> Any:
+        asked.append(payload)
+        raise UncertainError("no answer")
+
+    monkeypatch.setattr(client, "submit", no_answer)
+    at(world, BELL + timedelta(minutes=1))
+    world.trader.on_bars([market_bar(tape.bars[0], "1Min", MONDAY)])
+    stop(world)
+    at(world, BELL + timedelta(minutes=1, seconds=16))
+    assert len(asked) == sent
 
 
 def test_an_exit_that_finds_the_budget_used_up_goes_a_second_later(monkeypatch: pytest.MonkeyPatch) -> None:

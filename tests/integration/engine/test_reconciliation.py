@@ -16,6 +16,7 @@ from simulator_fixtures import StartSimulator, control, simulator, start_simulat
 
 from torghut_runtime.broker.simulator.server.launch import RunningSimulator
 from torghut_runtime.broker.simulator.tape import Tape
+from torghut_runtime.canonical import utc_text
 from torghut_runtime.cli import cli
 from torghut_runtime.clock import nanoseconds_of
 from torghut_runtime.orders.broker_view import read_broker
@@ -164,6 +165,12 @@ def test_an_order_closed_between_passes_is_found_however_old_it_is(
     path.manager.cancel(tracked.order_id)
     assert path.compare().found == ()
     assert path.tracker.open_orders() == []
+
+
+def test_a_pass_asks_for_the_five_minutes_before_the_last_one_again(path: OrderPath) -> None:
+    asked = path.reconciler.asked()
+    path.reconciler.take(read_broker(path.reader, None, asked))
+    assert path.reconciler.asked().after == utc_text(asked.at - timedelta(minutes=5))
 
 
 def test_another_account_closes_everything(path: OrderPath, engine: sa.Engine, simulator: RunningSimulator) -> None:

@@ -17,8 +17,10 @@ from order_path_process import leased
 from torghut_runtime.canonical import utc_text
 from torghut_runtime.clock import nanoseconds_of
 from torghut_runtime.order_feed.event import TERMINAL
+from torghut_runtime.orders.booked_fills import BookedFill
 from torghut_runtime.orders.model import Intent
-from torghut_runtime.orders.portfolio import BookedFill, Portfolio, Slot
+from torghut_runtime.orders.portfolio import Portfolio
+from torghut_runtime.orders.positions import Slot
 from torghut_runtime.orders.reconcile import restore
 from torghut_runtime.orders.tracker import OrderTracker
 from torghut_runtime.storage.database import connect, create_engine, transaction

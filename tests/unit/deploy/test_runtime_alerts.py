@@ -72,8 +72,8 @@ def test_every_alert_is_tried_silent_and_firing() -> None:
 
 def test_counters_that_alerts_watch_begin_at_zero() -> None:
     metrics = TradingMetrics()
-    metrics.parts_are(["market_data"], ["bars"])
-    metrics.strategies_are(["momentum"])
+    metrics.process.parts_are(["market_data"], ["bars"])
+    metrics.strategies.are(["momentum"])
     shown = {
         (sample.name, *sample.labels.values()): sample.value
         for family in metrics.registry.collect()

@@ -1,13 +1,15 @@
-"""Metrics of trading: exactly the contract's families and types, closed label sets, the JSON copy."""
+"""Metrics of trading: exactly the contract's families and types, closed label sets, what was told of them."""
 
+import math
 from decimal import Decimal
 
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
+from shown_metrics import shown_metrics
 
 from torghut_runtime.api.trading_rows import TradingRows
 from torghut_runtime.engine.metric_labels import REJECTIONS, rejection
-from torghut_runtime.engine.metrics import TradingMetrics, as_json
+from torghut_runtime.engine.metrics import TradingMetrics
 
 COUNTERS = {
     "decisions": (), "orders_submitted": (), "orders_rejected": ("reason",), "reconcile_updates": (),
@@ -49,19 +51,19 @@ def full(name: str) -> str:
 def everything_happened() -> TradingMetrics:
     """Every family has a sample."""
     metrics = TradingMetrics()
-    metrics.strategies_are(["s1"])
-    metrics.stepped("s1", 0.002, acted=True, failed=False)
+    metrics.strategies.are(["s1"])
+    metrics.strategies.stepped("s1", 0.002, acted=True, failed=False)
     metrics.rejected("market_closed")
-    metrics.stale_signals("no_signals_in_window")
-    metrics.feature_quality({"rsi14": 0.5}, 10, 0.25)
-    metrics.symbol_staleness({"AAPL": 3})
-    metrics.account(Decimal(100), Decimal(-1), Decimal("0.01"), Decimal(50), Decimal(-20))
-    metrics.limits(
+    metrics.market.stale_signals("no_signals_in_window")
+    metrics.market.feature_quality({"rsi14": 0.5}, 10, 0.25)
+    metrics.market.symbol_staleness({"AAPL": 3})
+    metrics.risk.account(Decimal(100), Decimal(-1), Decimal("0.01"), Decimal(50), Decimal(-20))
+    metrics.risk.limits(
         daily_loss=Decimal(3), drawdown=Decimal("0.08"), gross=Decimal(200), net=None, open_orders=Decimal(50)
     )
-    metrics.queue_depth("bars", 3)
-    metrics.queue_dropped("adviser")
-    metrics.restarted("market_data")
+    metrics.process.queue_depth("bars", 3)
+    metrics.process.queue_dropped("adviser")
+    metrics.process.restarted("market_data")
     metrics.operator_called("halt", "done")
     metrics.webhook("trading_halted", "delivered")
     return metrics
@@ -107,12 +109,12 @@ def test_label_values_never_leave_their_sets() -> None:
     for text in ("a", "b", "secret-token-1", "x:9"):
         metrics.rejected(text)
         metrics.broker_error(text)
-        metrics.no_signal(text)
-        metrics.stale_signals(text)
+        metrics.market.no_signal(text)
+        metrics.market.stale_signals(text)
         metrics.operator_called(text, text)
         metrics.webhook(text, text)
         metrics.adviser.failed_over(text)
-        metrics.state(text)
+        metrics.risk.state(text)
     found = {
         sample.labels[name]
         for family in metrics.registry.collect()
@@ -144,24 +146,24 @@ def test_one_state_holds_at_a_time_and_an_unknown_one_is_shown() -> None:
     metrics = TradingMetrics()
 
     def states() -> dict[str, float]:
-        return {name: value for name, value in as_json(metrics.registry)["state"].items() if value}
+        return {name: value for name, value in shown_metrics(metrics.registry)["state"].items() if value}
 
     assert states() == {}
-    metrics.state("REDUCING")
+    metrics.risk.state("REDUCING")
     assert states() == {"REDUCING": 1}
-    metrics.state("HALTED")
+    metrics.risk.state("HALTED")
     assert states() == {"HALTED": 1}
-    metrics.state("SLEEPING")
+    metrics.risk.state("SLEEPING")
     assert states() == {"other": 1}
 
 
 def test_a_strategy_that_left_the_catalog_is_no_longer_shown() -> None:
     metrics = TradingMetrics()
-    metrics.strategies_are(["s1", "s2"])
-    metrics.stepped("s1", 0.001, acted=False, failed=True)
-    assert as_json(metrics.registry)["strategy_events_total"] == {"s1": 1, "s2": 0}
-    metrics.strategies_are(["s2"])
-    copy = as_json(metrics.registry)
+    metrics.strategies.are(["s1", "s2"])
+    metrics.strategies.stepped("s1", 0.001, acted=False, failed=True)
+    assert shown_metrics(metrics.registry)["strategy_events_total"] == {"s1": 1, "s2": 0}
+    metrics.strategies.are(["s2"])
+    copy = shown_metrics(metrics.registry)
     assert copy["strategy_events_total"] == {"s2": 0}
     assert copy["strategy_errors_total"] == {"s2": 0}
     assert "strategy_latency_ms" not in copy
@@ -176,7 +178,7 @@ def test_an_order_is_timed_from_its_bar_and_only_while_bars_are_judged() -> None
     metrics.order_leaves()
     metrics.bars_done()
     metrics.order_leaves()
-    parts = as_json(metrics.registry)["bar_to_order_seconds"]
+    parts = shown_metrics(metrics.registry)["bar_to_order_seconds"]
     assert parts["queue"] == {"count": 1, "sum": 2}
     assert parts["total"]["count"] == 1
     assert parts["total"]["sum"] >= 2
@@ -184,23 +186,25 @@ def test_an_order_is_timed_from_its_bar_and_only_while_bars_are_judged() -> None
     assert parts["commit"]["count"] == 0
 
 
-def test_the_json_copy_names_families_as_prometheus_does_and_has_no_number_that_json_lacks() -> None:
-    metrics = everything_happened()
-    metrics.signal_lag(float("inf"))
-    copy = as_json(metrics.registry)
-    assert copy["orders_rejected_total"] == {"market_closed": 1}
-    assert copy["exposure"] == {"gross": 50, "net": -20}
-    assert copy["torghut_operator_requests_total"] == {"halt": {"done": 1}}
-    assert copy["signal_lag_seconds"] is None
-    assert copy["drawdown"] == 0.01
-    assert copy["strategy_latency_ms"] == {"s1": 2}
-    assert copy["daily_loss_limit"] == 3
-    assert copy["exposure_limit"] == {"gross": 200}
-    assert as_json(TradingMetrics().registry)["daily_loss_limit"] is None
+def test_what_was_told_is_shown_under_its_family_and_labels() -> None:
+    shown = shown_metrics(everything_happened().registry)
+    assert shown["orders_rejected_total"] == {"market_closed": 1}
+    assert shown["exposure"] == {"gross": 50, "net": -20}
+    assert shown["torghut_operator_requests_total"] == {"halt": {"done": 1}}
+    assert shown["drawdown"] == 0.01
+    assert shown["strategy_latency_ms"] == {"s1": 2}
+    assert shown["daily_loss_limit"] == 3
+    assert shown["exposure_limit"] == {"gross": 200}
+
+
+def test_a_limit_is_no_number_before_the_account_is_known() -> None:
+    shown = shown_metrics(TradingMetrics().registry)
+    assert all(math.isnan(shown[name]) for name in ("daily_loss_limit", "drawdown_limit", "open_orders_limit"))
+    assert "exposure_limit" not in shown
 
 
 def test_two_instances_share_nothing() -> None:
     one, other = TradingMetrics(), TradingMetrics(CollectorRegistry())
     one.decided()
-    assert as_json(other.registry)["decisions_total"] == 0
-    assert as_json(one.registry)["decisions_total"] == 1
+    assert shown_metrics(other.registry)["decisions_total"] == 0
+    assert shown_metrics(one.registry)["decisions_total"] == 1

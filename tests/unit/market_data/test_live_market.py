@@ -11,7 +11,7 @@ from market_world import BELL, MINUTE, MarketWorld, minute_bar
 
 from torghut_runtime.market.aggregation import BACKFILL
 from torghut_runtime.market_data.wire import Quote, Trade
-from torghut_runtime.orders.portfolio import BookedFill
+from torghut_runtime.orders.booked_fills import BookedFill
 
 
 def snapshot(world: MarketWorld) -> dict[str, Any]:

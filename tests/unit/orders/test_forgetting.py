@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from order_cases import ACCOUNT, MS, fill, intent, state
 
 from torghut_runtime.clock import NANOSECONDS
+from torghut_runtime.orders.booked_fills import BookedFill
 from torghut_runtime.orders.model import Intent
-from torghut_runtime.orders.portfolio import BookedFill, Portfolio
+from torghut_runtime.orders.portfolio import Portfolio
 from torghut_runtime.orders.tracker import OrderTracker
 
 SLOT = ("s1", "AAPL")

@@ -1,8 +1,6 @@
 """An intent is written before it is sent, and a missing answer is looked up, never taken for a rejection."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -11,16 +9,15 @@ import pytest
 from order_cases import decision, intent
 
 from torghut_runtime.broker.protocol import BrokerError, RateLimitedError, RejectedError, UncertainError
-from torghut_runtime.clock import NANOSECONDS, SimulatedClock, nanoseconds_of
+from torghut_runtime.clock import NANOSECONDS, SimulatedClock
 from torghut_runtime.order_feed.event import Source
 from torghut_runtime.orders.firewall import Firewall
-from torghut_runtime.orders.journal import EventSink, MemoryJournal, NoEvents, StoredIntent
+from torghut_runtime.orders.journal import EventSink, MemoryJournal, NoEvents
 from torghut_runtime.orders.manager import LOOK_UPS, POINTS, OrderManager
 from torghut_runtime.orders.model import Intent
 from torghut_runtime.orders.portfolio import Portfolio
 from torghut_runtime.orders.rate_limit import RequestBudget
-from torghut_runtime.orders.reconcile import resolve_left
-from torghut_runtime.orders.tracker import OrderTracker
+from torghut_runtime.orders.tracker import OrderTracker, snapshot_event
 from torghut_runtime.risk.limits import Gate
 
 
@@ -51,6 +48,9 @@ class FakeBroker:
         (old,) = [order for order in self.orders.values() if order["id"] == order_id]
         self.accept({**old, **changes})
         return self.orders[changes["client_order_id"]]
+
+    def cancel(self, order_id: str) -> None:
+        self.calls.append(f"cancel {order_id}")
 
     def accept(self, payload: Mapping[str, str]) -> None:
         key = payload["client_order_id"]
@@ -222,13 +222,12 @@ def test_each_request_of_an_order_has_the_look_ups_of_its_own() -> None:
     assert world.written == ("rejected", "submit_not_received")
 
 
-def adopted(sent_at: float, order: Intent, now: float = 0.0, once_more_until: float = 0.0, **world: Any) -> World:
+def adopted(sent_at: float, order: Intent, now: float = 0.0, *, goes_on: bool = False, **world: Any) -> World:
     """A process that finds at ``now`` an order whose request left at ``sent_at``."""
     made = World(**world)
     made.manager.commit(decision(order), order)
     made.clock.advance_to(NANOSECONDS + int(now * NANOSECONDS))
-    until_ns = NANOSECONDS + int(once_more_until * NANOSECONDS)
-    made.manager.adopt_unknown(order, NANOSECONDS + int(sent_at * NANOSECONDS), until_ns)
+    made.manager.adopt_unknown(order, NANOSECONDS + int(sent_at * NANOSECONDS), goes_on=goes_on)
     return made
 
 
@@ -285,52 +284,59 @@ def test_after_a_restart_only_what_cannot_have_been_a_replacement_is_sent_again(
     assert world.broker.calls.count("submit") == sent
 
 
-@pytest.mark.parametrize(("until", "sent"), [(15.001, 1), (15.0, 0)], ids=["in time", "too late"])
-def test_an_exit_that_may_never_have_left_is_sent_once_while_it_may(until: float, sent: int) -> None:
+@pytest.mark.parametrize("max_retries", [0, 1])
+def test_what_goes_on_is_left_to_who_adopted_it_after_the_last_look_up(max_retries: int) -> None:
+    world = adopted(0.0, intent(side="sell", is_exit=True), goes_on=True, max_retries=max_retries)
+    assert looked_up_at(world) == list(LOOK_UPS)
+    assert world.broker.calls == ["look up"] * len(LOOK_UPS)
+    assert (world.manager.unknown, world.written[0]) == ((), "initialised")
+    assert world.portfolio.waiting(("s1", "AAPL"), exits=True) == -10
+
+
+def test_what_goes_on_and_is_found_is_adopted() -> None:
     order = intent(side="sell", is_exit=True)
-    world = adopted(0.0, order, once_more_until=until)
+    world = adopted(0.0, order, goes_on=True)
+    world.broker.accept(order.terms.payload(order.client_order_id))
+    assert looked_up_at(world) == [0.0]
+    assert world.manager.tracker.order_of(order.client_order_id) is not None
+
+
+@pytest.mark.parametrize("goes_on", [False, True])
+def test_what_is_to_end_is_looked_for_to_the_last_and_given_up(goes_on: bool) -> None:
+    world = adopted(0.0, intent(), goes_on=goes_on, max_retries=1)
+    world.wait_until(1.0)
+    world.manager.end_unknown(lambda order: order.terms.symbol == "AAPL")
     looked_up_at(world)
-    assert world.broker.calls == ["look up"] * len(LOOK_UPS) + ["submit"] * sent
-    assert list(world.broker.orders) == [order.client_order_id] * sent
-    assert world.manager.unknown == ()
-    assert sent or world.written == ("rejected", "submit_not_received")
-
-
-CLOSE = datetime(2026, 1, 5, 21, tzinfo=UTC)
+    assert (world.broker.calls.count("submit"), world.written) == (0, ("rejected", "submit_not_received"))
+    assert (world.reserved, world.clock.now_ns()) == (0, 16 * NANOSECONDS)
 
 
 @pytest.mark.parametrize(
-    ("order", "sent_at", "restarted_at", "sent"),
-    [
-        (intent(side="sell", is_exit=True), CLOSE - timedelta(seconds=15.001), CLOSE - timedelta(seconds=5), 1),
-        (intent(side="sell", is_exit=True), CLOSE - timedelta(seconds=15), CLOSE - timedelta(seconds=5), 0),
-        (intent(side="sell", is_exit=True), CLOSE - timedelta(hours=1), CLOSE + timedelta(hours=18), 0),
-        (intent(side="sell", is_exit=True), CLOSE - timedelta(hours=12), CLOSE - timedelta(hours=5), 0),
-        (intent(side="sell", is_exit=True, symbol="BTC/USD"), CLOSE, CLOSE + timedelta(hours=1), 1),
-        (intent(), CLOSE - timedelta(hours=1), CLOSE - timedelta(minutes=59), 0),
-    ],
-    ids=["in its session", "not before its end", "a day later", "decided before it", "around the clock", "an entry"],
+    ("symbol", "status", "cancelled"), [("AAPL", "new", 1), ("AAPL", "filled", 0), ("MSFT", "new", 0)]
 )
-def test_an_exit_that_an_earlier_process_marked_is_sent_in_its_session(
-    order: Intent, sent_at: datetime, restarted_at: datetime, sent: int
+@pytest.mark.parametrize("by_stream", [False, True])
+def test_what_is_to_end_and_turns_up_open_is_cancelled(
+    symbol: str, status: str, cancelled: int, by_stream: bool
 ) -> None:
-    world, decided = World(), replace(decision(order), decided_at=sent_at)
-    world.manager.commit(decided, order)
-    world.clock.advance_to(nanoseconds_of(restarted_at))
-    resolve_left(world.manager, [StoredIntent(order, decided, "submitting", sent_at)])
-    while (due := world.manager.next_look_up_ns) is not None:
-        world.clock.advance_to(due)
-        world.manager.resolve()
-    assert world.broker.calls.count("submit") == sent
-    assert sent or world.written == ("rejected", "submit_not_received")
-
-
-def test_the_exit_that_is_sent_then_has_the_retries_that_are_allowed() -> None:
-    world = adopted(0.0, intent(side="sell", is_exit=True), once_more_until=1_000.0, max_retries=1)
-    world.broker.failures = [UncertainError("a"), UncertainError("b"), UncertainError("c")]
+    order = intent()
+    world = adopted(0.0, order, max_retries=1)
+    world.wait_until(1.0)
+    world.manager.end_unknown(lambda order: order.terms.symbol == symbol)
+    world.broker.accept(order.terms.payload(order.client_order_id))
+    document = world.broker.orders[order.client_order_id]
+    document["status"] = status
+    if by_stream:
+        world.manager.tracker.apply(snapshot_event(document))
     looked_up_at(world)
-    assert world.broker.calls.count("submit") == 2
-    assert world.written == ("rejected", "submit_not_received")
+    assert world.broker.calls.count("cancel order-0") == cancelled
+    assert world.broker.calls.count("submit") == 0
+
+
+def test_the_end_of_others_does_not_keep_an_order_from_going_again() -> None:
+    world = adopted(0.0, intent(), max_retries=1)
+    world.manager.end_unknown(lambda order: order.terms.symbol == "MSFT")
+    looked_up_at(world)
+    assert world.broker.calls.count("submit") == 1
 
 
 def test_an_allowed_retry_uses_the_same_key() -> None:

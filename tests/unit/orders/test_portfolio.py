@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from order_cases import fill, intent, state
 
-from torghut_runtime.orders.portfolio import Portfolio, Position
+from torghut_runtime.orders.portfolio import Portfolio
+from torghut_runtime.orders.positions import Position
 
 SLOT = ("s1", "AAPL")
 CASH = Decimal(100_000)

@@ -1,12 +1,17 @@
 """Garbage in cycles is searched when a thread says that nothing waits, and by Python where none ever does."""
 
 import gc
+import threading
 import weakref
 from collections.abc import Generator
+from contextlib import suppress
+from unittest.mock import MagicMock, patch
 
 import pytest
 
 from torghut_runtime.collection import MOST_YOUNG, SEARCHES, WHOLE_EVERY_SECONDS, YOUNG, IdleCollector
+from torghut_runtime.engine.heartbeat import Heartbeat
+from torghut_runtime.engine.trading_loop import TradingLoop
 
 
 class Monotonic:
@@ -125,5 +130,24 @@ def test_the_end_leaves_it_to_python(collector: IdleCollector) -> None:
     assert gc.get_threshold() == (MOST_YOUNG, *with_python[1:])
     collector.begin()
     collector.end()
+    assert gc.get_threshold() == with_python
+    assert gc.get_freeze_count() == 0
+
+
+@pytest.mark.parametrize("error", [None, RuntimeError], ids=["told to stop", "failed"])
+def test_a_trading_thread_that_ends_leaves_it_to_python(error: type[Exception] | None) -> None:
+    with_python = gc.get_threshold()
+    loop = TradingLoop(MagicMock())
+    stop = threading.Event()
+
+    def begun(*_: object) -> None:
+        loop._collector.begin()
+        stop.set()
+        if error is not None:
+            raise error
+
+    with patch.object(loop, "_term", begun), suppress(RuntimeError):
+        loop.run(Heartbeat(), stop)
+    assert stop.is_set()
     assert gc.get_threshold() == with_python
     assert gc.get_freeze_count() == 0

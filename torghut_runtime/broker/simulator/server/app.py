@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from fastapi import FastAPI, Request, Response
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from torghut_runtime.broker.simulator.engine import SimulatedBroker
 from torghut_runtime.broker.simulator.refusals import NOT_FOUND, Refusal
@@ -90,6 +91,7 @@ def create_app(broker: SimulatedBroker, settings: ServerSettings | None = None) 
     )
     app.add_exception_handler(Refusal, _refuse)
     app.add_exception_handler(HTTPException, _no_such_thing)
+    app.add_exception_handler(ClientDisconnect, _nobody_there)
     app.include_router(control_routes(broker, pacing, sent, listening))
     # Fixed paths come before the ones with a symbol in them.
     app.include_router(data_routes(broker, sip=settings.sip))
@@ -103,6 +105,12 @@ async def _refuse(request: Request, error: Exception) -> Response:
     del request
     assert isinstance(error, Refusal)
     return refused(error)
+
+
+async def _nobody_there(request: Request, error: Exception) -> Response:
+    """A client that was killed within its request is no failure of the server's; nobody reads this."""
+    del request, error
+    return Response(status_code=400)
 
 
 async def _no_such_thing(request: Request, error: Exception) -> Response:
