@@ -399,9 +399,11 @@ def test_down_at_0915_and_up_at_0940_one_day_order_goes(closed: tuple[Desk, Engi
     pass_until(desk, None, opens_at + 10 * MINUTE)
     assert opening(desk) == []
     again = desk.ready(desk.engine())
+    pass_until(desk, again, opens_at + 11 * MINUTE)
     until(lambda: [each[:2] for each in opening(desk)] == [("buy", "day")])
     pass_until(desk, again, opens_at + 20 * MINUTE)
     desk.agrees(again)
+    desk.stored(again)
     assert opening(desk) == [("buy", "day", "filled")]
     assert len(desk.rows("SELECT 1 FROM trade_decisions")) == 1
     intents = desk.rows("SELECT state, reason FROM order_intents ORDER BY intent_seq")
