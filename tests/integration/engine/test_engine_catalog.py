@@ -1,7 +1,9 @@
 """The catalog of a running engine: other strategies between two bars, exits of disabled ones, files with typos."""
 
+from collections.abc import Callable
 from decimal import Decimal
 
+import pytest
 from alpaca_streams import until
 from engine_world import minute_tape
 from live_engine import REGISTRY, Desk, Start, desk, desks, entry, held
@@ -76,13 +78,25 @@ def test_a_removed_strategy_is_disabled_by_sync_and_kept_by_merge(desk: Desk) ->
     assert shown == {"one": False, "two": True}
 
 
-def test_a_file_with_a_typo_changes_nothing_but_the_error_that_is_shown(desk: Desk) -> None:
+@pytest.mark.parametrize(
+    ("write", "told"),
+    [
+        (lambda text: text.replace("universe_symbols", "universe_symbol"), "did you mean universe_symbols"),
+        (lambda text: text + text, "name"),
+        (lambda text: text + text.replace("- ", "- name: other\n  ", 1), "strategy_id"),
+        (lambda text: text.replace("params:", "xyzzy: 1\n  params:"), "unknown key"),
+    ],
+    ids=["typo", "duplicate-name", "duplicate-id", "unknown-key"],
+)
+def test_a_file_with_a_fault_changes_nothing_but_the_error_that_is_shown(
+    desk: Desk, write: Callable[[str], str], told: str
+) -> None:
     desk.write(entry(enter_at=3))
     engine = desk.ready(desk.engine())
     before = engine.status()["catalog"]
-    desk.catalog.write_text(desk.catalog.read_text().replace("universe_symbols", "universe_symbol"))
+    desk.catalog.write_text(write(desk.catalog.read_text()))
     until(lambda: engine.status()["catalog"]["error"] is not None)
-    assert "did you mean universe_symbols" in engine.status()["catalog"]["error"]
+    assert told in engine.status()["catalog"]["error"]
     assert engine.status()["catalog"]["digest"] == before["digest"]
     desk.step(engine, 4)
     assert held(engine) == {"AAPL": Decimal(10)}

@@ -92,6 +92,27 @@ def test_a_halt_is_a_record_a_freeze_and_an_incident_with_what_was_cancelled(wor
     assert incident.detail["reasons"][0]["code"] == "operator_halt"
 
 
+@pytest.mark.parametrize("table", ["guard_freezes", "incidents"])
+def test_halted_its_freeze_and_its_incident_are_stored_together_or_not_at_all(
+    world: StopWorld, caplog: pytest.LogCaptureFixture, table: str
+) -> None:
+    tables = ("trading_state", "governance_ledger", "guard_freezes", "incidents")
+
+    def stored() -> list[int]:
+        return [len(world.rows(f"SELECT 1 FROM {each}")) for each in tables]
+
+    def change(statement: str) -> None:
+        with connect(create_engine(world.dsn)) as connection:
+            connection.execute(sa.text(statement))
+
+    change(f"ALTER TABLE {table} ADD CONSTRAINT nothing CHECK (false) NOT VALID")
+    world.stance.latch("account_mismatch", world.clock.now())
+    until(lambda: "the trading state could not be kept" in caplog.text)
+    assert (stored(), world.stance.trading_state.state) == ([0, 0, 0, 0], "HALTED")
+    change(f"ALTER TABLE {table} DROP CONSTRAINT nothing")
+    until(lambda: stored() == [1, 1, 1, 1])
+
+
 def test_an_operators_halt_stops_exits_too_and_counts_as_a_kill_switch(world: StopWorld) -> None:
     world.desk.halt("ada", "stop")
     outcome = world.place(side="sell", is_exit=True)

@@ -290,6 +290,20 @@ def test_intraday_decisions_are_those_of_the_backtest_until_the_session_closes()
     assert [row for row in engine(done) if row[2] < last] == expected
 
 
+def test_where_tsmom_says_nothing_no_other_rule_orders_anything() -> None:
+    tape = synthetic_tape(["AAPL", "MSFT"], seed=4, first=date(2026, 1, 5), sessions=1)
+    others = {"bullish_hist_min": 1e9, "bearish_hist_min": 1e9, "bearish_hist_cap": 2e9}
+
+    def run(strategy_type: str, **params: Any) -> Replayed:
+        given = bound(strategy_id="one", strategy_type=strategy_type, params={"qty": 20.0, **params})
+        return replay(tape, given, **MARKET_ORDERS).run()
+
+    speaks = run("legacy_macd_rsi", buy_rsi_threshold=60, sell_rsi_threshold=45)
+    assert speaks.order_count > 10, "another rule would trade these bars"
+    silent = run("intraday_tsmom_v1", **others)
+    assert (silent.order_count, silent.decisions, silent.fills) == (0, [], [])
+
+
 # The command ---------------------------------------------------------------------------------------------------------
 
 CATALOG = """

@@ -278,6 +278,28 @@ def test_records_are_written_again_and_again_and_grow_old_when_nobody_writes_the
     assert all(record.age < timedelta(seconds=900) for record in found.values())
 
 
+class Waits(threading.Event):
+    """Passes at once, and knows how long it was asked to wait; set after the third time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seconds: list[float | None] = []
+
+    def wait(self, timeout: float | None = None) -> bool:
+        self.seconds.append(timeout)
+        return len(self.seconds) > 3
+
+
+def test_control_records_come_every_300_seconds_from_the_first_on(
+    world: StopWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recorder, waits = ControlRecorder(world.stops.keeper, inputs, world.clock), Waits()
+    monkeypatch.setattr(recorder, "_stopping", waits)
+    recorder.start()
+    until(lambda: len(waits.seconds) > 3)
+    assert waits.seconds == [0.0, 300.0, 300.0, 300.0]
+
+
 def test_nothing_is_recorded_while_nothing_is_known(world: StopWorld) -> None:
     assert not ControlRecorder(world.stops.keeper, lambda: None, world.clock).record()
     assert world.rows("SELECT 1 FROM control_records") == []

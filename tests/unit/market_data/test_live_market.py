@@ -53,12 +53,31 @@ def test_a_close_that_is_too_old_is_a_stale_price() -> None:
         assert world.refusals == [reasons]
 
 
-def test_size_and_limit_use_the_quote_and_never_the_vwap_or_an_old_close() -> None:
-    world = MarketWorld(timed())
-    world.board.quoted("AAPL", Quote(BELL + MINUTE, 119.98, 120.02))
-    world.decide(minute_bar(0, close=100.0))
-    assert world.intents[0].terms.limit_price == Decimal("120.02")
-    assert world.intents[0].arrival_price == Decimal(120)
+@pytest.mark.parametrize("source", ["quote", "trade"])
+def test_size_limit_collar_and_arrival_use_quote_or_trade_and_neither_the_vwap_nor_the_close(source: str) -> None:
+    """The session's VWAP and every close are 100; what is asked for now is 120."""
+    world = MarketWorld(timed(enter_at=3, qty=None, cap=1_210.0), PRICE_COLLAR_BPS="10")
+    now = BELL + 3 * MINUTE
+    world.decide(minute_bar(0))
+    world.decide(minute_bar(1))
+    if source == "quote":
+        world.board.quoted("AAPL", Quote(now, 119.98, 120.02))
+    else:
+        world.board.traded("AAPL", Trade(now, 120.0))
+    world.decide(minute_bar(2))
+    assert world.refusals == [[]]
+    (intent,) = world.intents
+    limit = Decimal("120.02") if source == "quote" else Decimal(120)
+    assert (intent.terms.limit_price, intent.arrival_price, intent.terms.qty) == (limit, Decimal(120), 10)
+    assert (snapshot(world)["source"], Decimal(str(snapshot(world)["price"]))) == (source, Decimal(120))
+
+
+def test_a_limit_outside_the_collar_around_quote_or_trade_is_refused() -> None:
+    for collar, reasons in (("2", []), ("1", ["price_collar_exceeded"])):
+        world = MarketWorld(timed(), PRICE_COLLAR_BPS=collar)
+        world.board.quoted("AAPL", Quote(BELL + MINUTE, 119.98, 120.02))  # the ask is 1.67 hundredths of a percent off
+        world.decide(minute_bar(0, close=100.0))
+        assert world.refusals == [reasons]
 
 
 def test_without_a_fresh_quote_the_limit_is_half_the_usual_spread_away() -> None:

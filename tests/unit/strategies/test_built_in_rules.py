@@ -140,6 +140,12 @@ def test_intraday_tsmom_sells_within_its_thresholds(change: dict[str, float], se
     assert (tsmom(BEAR, change)[0] == -1.0) is sells
 
 
+@pytest.mark.parametrize(("above", "says"), [(0.0, 0.0), (1e-9, 1.0)])
+def test_an_explicit_zero_as_least_width_still_wants_macd_and_its_signal_apart(above: float, says: float) -> None:
+    assert tsmom(BULL, {"macd": above}, bullish_hist_min=0)[0] == says
+    assert tsmom(BEAR, {"macd": -above}, bearish_hist_min=0)[0] == -says
+
+
 @pytest.mark.parametrize(
     ("base", "change", "confidence", "tags"),
     [
@@ -237,18 +243,47 @@ def test_daily_momentum_weighs_by_volatility_up_to_the_most() -> None:
     assert momentum(closes, target_vol=5.0, max_weight=0.3)[1] == 0.3
 
 
-def test_daily_momentum_leaves_at_its_trailing_stop_and_not_above_it() -> None:
+def test_daily_momentum_leaves_below_its_trailing_stop_and_not_on_it() -> None:
     closes = rising(30)
-    high = max(closes[-5:])
+    high = max(closes[-6:-1])
     held = (10.0, 100.0, 6.0, 0.0, 0.0)
 
     def said(last: float) -> tuple[Any, ...]:
         ask = Asked("daily_momentum", "1Day", **{**MOMENTUM, "trailing_stop_vol": 1.0, "rebalance_bars": 50})
         return [ask(close, pos=held) for close in [*closes[:-1], last]][-1]
 
-    assert said(high)[0] == 0.0
-    stopped = said(high * 0.5)
+    def line(last: float) -> float:
+        """The stop on the bar of this close: one daily volatility, its own return included, below the high."""
+        returns = np.diff(np.log([*closes[:-1], last]))[-10:][::-1]
+        decay = 0.5 ** (np.arange(10) / 2.0)
+        return float(high * (1 - np.sqrt(np.sum(decay * returns**2) / np.sum(decay))))
+
+    above, below = high, high * 0.5  # where the close meets the line
+    for _ in range(200):
+        middle = (above + below) / 2
+        above, below = (above, middle) if middle < line(middle) else (middle, below)
+    assert above - below < 1e-9
+    assert said(above + 1e-6)[0] == 0.0
+    stopped = said(below - 1e-6)
     assert (stopped[0], stopped[3]) == (2.0, ("trailing_stop",))
+
+
+def test_daily_momentum_is_weighed_anew_when_the_weight_has_left_the_band_and_not_within_it() -> None:
+    closes = [100.0 * 1.004**index * (1 + 0.01 * (-1) ** index * (index > 24)) for index in range(40)]
+    given = {**MOMENTUM, "trailing_stop_vol": None, "target_vol": 0.06, "skip_bars": 0}
+
+    def asked(band: float) -> list[tuple[Any, ...]]:
+        ask = Asked("daily_momentum", "1Day", **{**given, "rebalance_band": band})
+        return [
+            ask(close, pos=FLAT if index <= 22 else (10.0, 100.0, float(index - 22), 0.0, 0.0))
+            for index, close in enumerate(closes)
+        ]
+
+    began, then = (asked(0.0)[index][1] for index in (22, 25))
+    change = abs(then - began)
+    assert change > 0.01
+    assert asked(change - 1e-9)[25][3] == ("trend_up", "rebalance")
+    assert asked(change + 1e-9)[25][0] == 0.0
 
 
 def test_daily_momentum_weighs_anew_only_on_its_bars_and_outside_the_band() -> None:
