@@ -1,4 +1,4 @@
-"""Ports that are taken and addresses that are none: one message, exit code 2, and nothing has begun."""
+"""Ports that are taken, addresses that are none, settings out of range: one message, exit code 2, and nothing began."""
 
 import os
 import socket
@@ -66,3 +66,9 @@ def test_doctor_at_an_address_that_is_none(tmp_path: Path, url: str) -> None:
 def test_a_webhook_that_is_no_web_address(tmp_path: Path, url: str) -> None:
     told = "torghut-runtime: field TORGHUT_WEBHOOK_URL: must be an http or https address"
     assert ended(tmp_path, "serve", TORGHUT_WEBHOOK_URL=url) == (2, [told])
+
+
+def test_serve_does_not_begin_with_a_share_of_8_where_8_percent_was_meant(tmp_path: Path) -> None:
+    code, lines = ended(tmp_path, "serve", TRADING_ROLLBACK_MAX_DRAWDOWN_LIMIT="8")
+    assert (code, len(lines)) == (2, 1)
+    assert lines[0].startswith("torghut-runtime: field TRADING_ROLLBACK_MAX_DRAWDOWN_LIMIT: ")

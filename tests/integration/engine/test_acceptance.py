@@ -12,7 +12,7 @@ import requests
 import sqlalchemy as sa
 from alpaca_streams import until
 from engine_world import FRIDAY, MONDAY, minute_tape
-from live_engine import Desk, Start, desks, entry, held
+from live_engine import KEYS, Desk, Start, desks, entry, held
 from market_days import MINUTE, bounds, minutes_from, walk
 from simulator_fixtures import control
 
@@ -184,6 +184,39 @@ def test_with_the_kill_switch_on_there_is_one_cancel_all_no_submit_and_the_reaso
     assert {reason for reasons in decided(desk).values() for reason in reasons} == {"kill_switch_enabled"}
     assert len(decided(desk)) == 3
     assert seen.sent == ["cancel_all"]
+
+
+def test_a_wash_trade_is_one_submit_and_the_named_order_stays(desks: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    desk = desks(flat())
+    desk.write(entry(enter_at=4))
+    engine = desk.ready(desk.engine())
+
+    def by_hand(**terms: str) -> dict[str, Any]:
+        given = {"symbol": "AAPL", "qty": "5", "type": "market", "time_in_force": "day", **terms}
+        answer = requests.post(f"{desk.simulator.url}/v2/orders", json=given, headers=KEYS, timeout=60)
+        answer.raise_for_status()
+        return answer.json()
+
+    desk.step(engine)
+    by_hand(side="buy")
+    desk.step(engine)
+    resting = by_hand(side="sell", type="limit", limit_price="900")
+    desk.step(engine)
+    submitted, submit = list[str](), desk.simulator.broker.submit
+
+    def counted(payload: Any) -> Any:
+        submitted.append(payload["client_order_id"])
+        return submit(payload)
+
+    monkeypatch.setattr(desk.simulator.broker, "submit", counted)
+    desk.step(engine, 4)
+    (intent,) = desk.rows("SELECT client_order_id, state, reason FROM order_intents")
+    assert (intent.state, intent.reason) == ("rejected", "alpaca_order_rejected")
+    assert submitted == [intent.client_order_id]
+    assert [(order["id"], order["status"]) for order in desk.orders() if order["side"] == "sell"] == [
+        (resting["id"], "new")
+    ]
+    assert codes(engine) == []
 
 
 # Risk -----------------------------------------------------------------------------------------------------------------

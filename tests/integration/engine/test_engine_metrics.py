@@ -1,5 +1,6 @@
 """What a running engine tells of itself: metrics of its state, and what doctor makes of its status."""
 
+import json
 import re
 import time
 from decimal import Decimal
@@ -9,6 +10,7 @@ import httpx
 import pytest
 import requests
 from alpaca_streams import until
+from click.testing import CliRunner
 from engine_world import settings_of
 from feed_settings import feed_settings
 from http_world import PATIENT, serving
@@ -16,6 +18,7 @@ from live_engine import REGISTRY, TRADES, Desk, desk, desks, entry
 from shown_metrics import shown_metrics
 from simulator_fixtures import control
 
+from torghut_runtime.cli import cli
 from torghut_runtime.doctor.findings import examine
 from torghut_runtime.doctor.runtime import facts_of_documents
 from torghut_runtime.engine.engine import Engine, EngineOptions
@@ -126,3 +129,23 @@ def test_the_page_of_metrics_tells_what_held_the_event_loop_and_what_a_back_fill
         before = scraped(client, "loop_lag_seconds_sum")
         client.get("/hold")
         until(lambda: scraped(client, "loop_lag_seconds_sum") >= before + 1)
+
+
+def test_the_command_asks_the_running_runtime_and_ends_with_3_once_something_blocks(desk: Desk) -> None:
+    desk.write(entry(enter_at=50))
+    trading = settings_of(**{**TRADES, "SIMULATOR_URL": desk.simulator.url, "STRATEGY_CONFIG_PATH": str(desk.catalog)})
+    settings, metrics = feed_settings(given_dsn=desk.dsn), TradingMetrics()
+    engine = Engine(settings, trading, EngineOptions(registry=REGISTRY), metrics=metrics)
+    with serving(create_app(settings, engine, metrics, deadlines=PATIENT)) as client:
+        desk.ready(engine)
+
+        def asked() -> tuple[int, list[tuple[str, str]]]:
+            done = CliRunner().invoke(cli, ["doctor", "--url", str(client.base_url), "--json"])
+            answer = json.loads(done.stdout)
+            assert (answer["runtime_answers"], answer["asked"]) == (True, str(client.base_url))
+            blocked = [(line["check"], line["code"]) for line in answer["lines"] if line["verdict"] == "blocked"]
+            return done.exit_code, blocked
+
+        until(lambda: asked() == (0, []))
+        desk.catalog.write_text("strategies: [{name: x, nmae: y}]")
+        until(lambda: asked() == (3, [("provenance", "catalog_error")]))

@@ -127,6 +127,11 @@ def test_an_intraday_decision_after_the_close_is_refused_and_an_exit_waits_for_t
         ({"PORTFOLIO_MAX_NET_EXPOSURE": "50"}, {}, [["net_exposure_exceeded"]]),
         ({"PORTFOLIO_MAX_NOTIONAL_PER_SYMBOL": "50"}, {}, [["symbol_notional_exceeded"]]),
         ({"BAR_MAX_AGE_SECONDS": "0"}, {}, [[]]),
+        (
+            {"MAX_OPEN_ORDERS": "0", "MAX_PARTICIPATION_RATE": "0.1", "MIN_NOTIONAL_PER_TRADE": "1001"},
+            {},
+            [["min_notional_not_met", "adv_unavailable", "max_open_orders_exceeded"]],
+        ),
     ],
 )
 def test_an_entry_is_refused_by_the_cap_of_the_environment(
