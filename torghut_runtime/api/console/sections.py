@@ -104,7 +104,7 @@ def _state(status: Mapping[str, Any]) -> Markup:
                         "Live gate",
                         badge("open", "warn") if gate["allowed"] else badge("closed", "idle"),
                     ),
-                    ("Missing for live", ", ".join(gate["missing"])),
+                    ("Missing for live", words(", ".join(gate["missing"]))),
                     (
                         "Emergency stop",
                         badge("active", "bad") if stop.get("emergency_stop_active") else badge("not active", "idle"),
