@@ -120,15 +120,16 @@ def test_the_page_of_metrics_tells_what_held_the_event_loop_and_what_a_back_fill
         desk.ready(engine)
         desk.step(engine)
         assert scraped(client, "backfilled_bars_total") == 0
+        before = engine.status()["metrics"]["bars_taken"]
         control(desk.simulator, drop_bars=[{"symbol": "AAPL", "count": 2}])
-        requests.post(f"{desk.simulator.url}/sim/step", json={"events": 2}, timeout=60).raise_for_status()
-        desk.step(engine, heard=3)
+        requests.post(f"{desk.simulator.url}/sim/step", json={"events": 3}, timeout=60).raise_for_status()
+        until(lambda: engine.status()["metrics"]["bars_taken"] >= before + 3)
         desk.step(engine)
         until(lambda: scraped(client, "backfilled_bars_total") >= 2)
         until(lambda: scraped(client, "loop_lag_seconds_count") > 0)
-        before = scraped(client, "loop_lag_seconds_sum")
+        lag = scraped(client, "loop_lag_seconds_sum")
         client.get("/hold")
-        until(lambda: scraped(client, "loop_lag_seconds_sum") >= before + 1)
+        until(lambda: scraped(client, "loop_lag_seconds_sum") >= lag + 1)
 
 
 def test_the_command_asks_the_running_runtime_and_ends_with_3_once_something_blocks(desk: Desk) -> None:
