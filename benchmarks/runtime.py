@@ -7,8 +7,9 @@ simulator in the same process, whose own time is not counted, and over HTTP for 
 
 * ``latency``: bars of ``--symbols`` symbols one by one at 500/s, 5 % of them trade. From the moment a bar is due to the
   moment its order leaves, write-ahead commits included. Peer: the rows of those orders (decision, intent, step) written
-  again to like tables, in one transaction and one round trip each.
-* ``burst``: the same bars, a whole minute at once: from its arrival to its last order.
+  again to like tables at the same pace, in one transaction and one round trip each.
+* ``burst``: the same bars, a whole minute at once: from its arrival to its last order, less the simulator's answers to
+  those before it.
 * ``throughput``: minutes as fast as they go, every bar asked of one strategy and recorded, nothing ordered; the end is
   when the last row is stored. Peers: features and compiled steps alone, and the COPY of the same rows alone.
 * ``restart``: 10,000 orders, 200 of them open, 100 positions: restore, resolve, compare over HTTP. Peer: reading the

@@ -40,6 +40,9 @@ TRADES = {
     "STATIC_SYMBOLS": "AAPL,MSFT",
 }
 
+MANY = {"MAX_ORDERS_PER_SYMBOL_PER_MINUTE": "1000", "MAX_OPEN_ORDERS_PER_SYMBOL": "1000", "MAX_OPEN_ORDERS": "1000"}
+"""No cap on the orders of a symbol, nor on open ones."""
+
 
 @dataclass
 class Desk:
@@ -90,9 +93,7 @@ class Desk:
 
     def stored(self, engine: Engine) -> None:
         """Wait until all that the broker said is in the tables."""
-        running = engine._running
-        assert running is not None
-        assert running.events.drain(60)
+        assert running(engine).events.drain(60)
 
     def held(self) -> dict[str, Decimal]:
         """Shares at the broker."""
@@ -124,6 +125,23 @@ def _patient(options: EngineOptions) -> EngineOptions:
 
 
 KEYS = {"APCA-API-KEY-ID": "simulator", "APCA-API-SECRET-KEY": "simulator"}
+
+
+def running(engine: Engine) -> Any:
+    """The parts of an engine that runs."""
+    parts = vars(engine)["_running"]
+    assert parts is not None
+    return parts
+
+
+def seen(engine: Engine) -> Any:
+    """What it knows of its market now."""
+    return running(engine).market.snapshot()
+
+
+def codes(engine: Engine) -> list[str]:
+    """Why it does not trade as it may, latched."""
+    return [each["code"] for each in engine.status()["trading_state"]["reasons"]]
 
 
 def held(engine: Engine) -> dict[str, Decimal]:

@@ -65,10 +65,8 @@ class Webhook:
             return True
 
     def _deliver(self, url: str, event: str, body: dict[str, object]) -> None:
-        is_delivered = False
         with asyncio.Runner(loop_factory=_Loop) as runner:
-            for _ in range(TRIES):
-                is_delivered = is_delivered or runner.run(_posted(url, body))
+            is_delivered = any(runner.run(_posted(url, body)) for _ in range(TRIES))
         self._metrics.webhook(event, "delivered" if is_delivered else "failed")
         if not is_delivered:
             self.failures += 1

@@ -184,7 +184,7 @@ class TradingLoop:
         core.resolve()
         self._at("comparing")
         self.reconciliation.conclude(core, core.compare())
-        if not parts.updates.is_forwarding:
+        if parts.outside.keeps_stream:
             core.back_fill()
         core.frozen.on_thawed.append(self._thawed)
         strategies = parts.catalog.current.running(core.holders())
@@ -306,7 +306,7 @@ class TradingLoop:
             return
         self._seen += 1
         core.trader.on_order_event(value)
-        if not self._parts.updates.is_forwarding:
+        if self._parts.outside.keeps_stream:
             self._parts.events.take([value], "stream")
 
     def _take_bars(self, closed: ClosedBars) -> None:

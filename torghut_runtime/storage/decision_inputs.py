@@ -101,19 +101,20 @@ def copy_steps(
     statement's, and this thread waits for the interpreter while another one computes. ``give_way`` is called after
     every few rows.
     """
-    rows = list[tuple[Any, ...]]()
-    for row in _copied(steps):
-        rows.append(row)
-        if len(rows) % _FEW == 0:
-            give_way()
+    rows = list(_paced(_copied(steps), give_way))
     with cursor_of(connection) as cursor:
         cursor.execute(_MAKE_BATCH.encode())
         with cursor.copy(_COPY_BATCH.encode()) as copy:
-            for number, row in enumerate(rows, 1):
+            for row in _paced(rows, give_way):
                 copy.write_row(row)
-                if number % _FEW == 0:
-                    give_way()
         cursor.execute(_TAKE_BATCH.encode())
+
+
+def _paced(rows: Iterable[tuple[Any, ...]], give_way: Callable[[], None]) -> Generator[tuple[Any, ...]]:
+    for number, row in enumerate(rows, 1):
+        yield row
+        if number % _FEW == 0:
+            give_way()
 
 
 def _copied(steps: Iterable[StepRecord]) -> Generator[tuple[Any, ...]]:

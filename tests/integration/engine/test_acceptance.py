@@ -12,7 +12,7 @@ import requests
 import sqlalchemy as sa
 from alpaca_streams import until
 from engine_world import FRIDAY, MONDAY, minute_tape
-from live_engine import KEYS, Desk, Start, desks, entry, held
+from live_engine import KEYS, Desk, Start, codes, desks, entry, held, running
 from market_days import MINUTE, bounds, minutes_from, walk
 from simulator_fixtures import control
 
@@ -36,14 +36,6 @@ MANY = {"MAX_ORDERS_PER_SYMBOL_PER_MINUTE": "1000", "MAX_OPEN_ORDERS_PER_SYMBOL"
 def flat(*symbols: str) -> Tape:
     """Forty minutes in which no price moves."""
     return minute_tape(dict.fromkeys(symbols or ("AAPL",), FLAT))
-
-
-def running(engine: Engine) -> Any:
-    return vars(engine)["_running"]
-
-
-def codes(engine: Engine) -> list[str]:
-    return [each["code"] for each in engine.status()["trading_state"]["reasons"]]
 
 
 def decided(desk: Desk, strategy_id: str = "alpha", symbol: str = "AAPL") -> dict[int, list[str]]:

@@ -10,7 +10,7 @@ import requests
 from alpaca_streams import until
 from click.testing import CliRunner
 from engine_world import MONDAY, minute_tape
-from live_engine import Desk, Start, desk, desks, entry, held
+from live_engine import Desk, Start, desk, desks, entry, held, running
 from simulator_fixtures import control
 
 from torghut_runtime.broker.alpaca import AlpacaReader
@@ -53,10 +53,6 @@ def passed(engine: Engine) -> None:
         progress.last_reconcile_at = None
         running(engine).loop.reconciliation.soon()
         until(lambda: progress.last_reconcile_at is not None)
-
-
-def running(engine: Engine) -> Any:
-    return vars(engine)["_running"]
 
 
 def item(engine: Engine, symbol: str) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from alpaca_streams import until
 from engine_world import minute_tape, settings_of
 from feed_settings import feed_settings
 from http_world import DOWN, OPERATOR, PATIENT, TOKENS, bearer, serving
-from live_engine import KEYS, REGISTRY, TRADES, Desk, Start, desk, desks, entry, held
+from live_engine import KEYS, REGISTRY, TRADES, Desk, Start, codes, desk, desks, entry, held, running
 from simulator_fixtures import control
 from stop_world import Flags
 
@@ -65,10 +65,6 @@ def submit(desk: Desk, **order: str) -> dict[str, Any]:
     answer = requests.post(f"{desk.simulator.url}/v2/orders", json=given, headers=KEYS, timeout=60)
     answer.raise_for_status()
     return answer.json()
-
-
-def codes(engine: Engine) -> list[str]:
-    return [each["code"] for each in engine.status()["trading_state"]["reasons"]]
 
 
 # Caps -----------------------------------------------------------------------------------------------------------------
@@ -344,8 +340,7 @@ def test_a_clock_an_hour_apart_from_the_brokers_blocks_entries_and_lets_exits_go
     engine = desk.ready(desk.engine())
     desk.step(engine, 3)
     control(desk.simulator, clock_skew_ms=3_600_000)
-    inside: Any = engine
-    until(lambda: not inside._running.market.calendar.agrees)
+    until(lambda: not running(engine).market.calendar.agrees)
     desk.step(engine, 3)
     assert [(order["side"], order["status"]) for order in desk.orders()] == [("buy", "filled"), ("sell", "filled")]
     assert ["calendar_broker_mismatch" in each for _, each in reasons(desk)] == [True]
@@ -495,9 +490,7 @@ def test_from_a_thousand_waiting_events_on_nothing_is_entered_and_exits_go_out(d
     (known,) = desk.rows("SELECT CAST(raw_event AS text) AS value FROM execution_order_events LIMIT 1")
     with ExitStack() as stack:
         frozen = frozen_in_its_transaction(desk, stack)
-        running = engine._running
-        assert running is not None
-        running.events.take([known.value.encode()] * CAPACITY, "stream")
+        running(engine).events.take([known.value.encode()] * CAPACITY, "stream")
         sent = len(desk.orders())
         desk.step(engine, symbols=2)
         assert [order["side"] for order in desk.orders()[sent:]] == ["sell"]
@@ -515,10 +508,7 @@ def test_an_order_is_forgotten_an_hour_after_its_end_and_not_before_it_is_stored
     engine = desk.ready(desk.engine())
 
     def tracker() -> OrderTracker:
-        running = engine._running
-        assert running is not None
-        assert running.loop.core is not None
-        return running.loop.core.tracker
+        return running(engine).loop.core.tracker
 
     def known() -> set[str]:
         return {order.order_id for order in tracker().orders()}

@@ -2,12 +2,11 @@
 
 from datetime import UTC, date, datetime
 from decimal import Decimal
-from typing import Any
 
 import pytest
 import requests
 from alpaca_streams import until
-from live_engine import Desk, Start, desks, entry, held
+from live_engine import Desk, Start, codes, desks, entry, held, seen
 from market_days import (
     COMPUTED,
     MINUTE,
@@ -32,15 +31,6 @@ AT_ONCE = {"ROLLBACK_SIGNAL_LAG_SECONDS_LIMIT": "60", "SIGNAL_STALE_LAG_ALERT_SE
 """Any lag of a minute is told and stops entries."""
 BEFORE, AFTER, LOST = 8, 6, 2
 """Minutes of the last session and of the next one that are traded, and some more that are lost."""
-
-
-def codes(engine: Engine) -> list[str]:
-    return [each["code"] for each in engine.status()["trading_state"]["reasons"]]
-
-
-def seen(engine: Engine) -> Any:
-    inside: Any = engine
-    return inside._running.market.snapshot()
 
 
 def alarms(engine: Engine) -> tuple[float, dict[str, float], float]:

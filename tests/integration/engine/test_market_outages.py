@@ -11,7 +11,7 @@ from typing import Any
 import requests
 from alpaca_streams import until
 from engine_world import MONDAY, minute_tape
-from live_engine import Desk, Start, desks, entry
+from live_engine import MANY, Desk, Start, desks, entry, running, seen
 from market_days import MINUTE, READERS, bounds, minutes_from, reading, recorded_features, research_features, walk
 from simulator_fixtures import control
 
@@ -30,22 +30,15 @@ STALE, BEHIND_GAP = "signal_stale", "feature_quality:feature_staleness_exceeds_b
 DOUBLES = "feature_quality:duplicate_ratio_exceeds_threshold"
 BELL, _ = bounds(MONDAY)
 TEN_DAYS = 10 * 86_400 * NANOSECONDS
-MANY = {"MAX_ORDERS_PER_SYMBOL_PER_MINUTE": "1000", "MAX_OPEN_ORDERS_PER_SYMBOL": "1000", "MAX_OPEN_ORDERS": "1000"}
 
 
 def flat(*symbols: str, minutes: int = 40) -> Tape:
     return minute_tape(dict.fromkeys(symbols or ("AAPL",), [100] * minutes))
 
 
-def seen(engine: Engine) -> Any:
-    inside: Any = engine
-    return inside._running.market.snapshot()
-
-
 def trades(engine: Engine, symbol: str) -> bool:
     """Whether a symbol was seen to trade since the connection stands."""
-    inside: Any = engine
-    return inside._running.market._board.trades(symbol)
+    return running(engine).market._board.trades(symbol)
 
 
 def unheard(desk: Desk, minutes: int = 1, symbols: int = 1) -> None:

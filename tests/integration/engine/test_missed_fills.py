@@ -5,13 +5,12 @@ What is compared are the rows of ``order_fills`` and the broker's activities.
 
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Any
 
 import pytest
 import requests
 from alpaca_streams import until
 from engine_world import settings_of
-from live_engine import KEYS, Desk, desk, desks, entry, held
+from live_engine import KEYS, MANY, Desk, desk, desks, entry, held, running
 from simulator_fixtures import control, step
 
 from torghut_runtime.engine.engine import Engine
@@ -22,14 +21,9 @@ __all__ = ["desk", "desks"]
 
 Fill = tuple[str, Decimal, Decimal]
 """Order, quantity, price."""
-MANY = {"MAX_ORDERS_PER_SYMBOL_PER_MINUTE": "1000", "MAX_OPEN_ORDERS_PER_SYMBOL": "1000", "MAX_OPEN_ORDERS": "1000"}
 UNTOLD = {"method": "GET", "path": "/v2/account/activities/FILL", "status": 500, "count": 100_000}
 """The broker tells no fills."""
 GONE = {"stream": "trading", "seconds": 600}
-
-
-def inside(engine: Engine) -> Any:
-    return vars(engine)["_running"]
 
 
 def told(desk: Desk) -> list[Fill]:
@@ -64,7 +58,7 @@ def trading(desk: Desk) -> Engine:
 def away(desk: Desk, engine: Engine, minutes: int = 7) -> None:
     """The stream is gone, longer than the overlap of what is asked for; positions follow the broker's all the same."""
     control(desk.simulator, disconnect=[GONE])
-    until(lambda: not inside(engine).updates.listening)
+    until(lambda: not running(engine).updates.listening)
     desk.step(engine, minutes)
 
 
@@ -76,7 +70,7 @@ def back(desk: Desk, engine: Engine) -> None:
     """Time goes on until the stream is there again."""
     while refused(desk):
         desk.step(engine)
-    until(lambda: inside(engine).updates.listening)
+    until(lambda: running(engine).updates.listening)
     desk.step(engine)
 
 

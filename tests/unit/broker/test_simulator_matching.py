@@ -163,27 +163,27 @@ def test_notional_and_fractional_orders_buy_parts_of_a_share() -> None:
     assert day.position() == Decimal("3.833333333")
 
 
-def test_nothing_trades_in_a_halted_symbol() -> None:
-    day = Watched(flat(50, 3))
-    day.broker.step()
-    day.order("buy")
+def assert_filled_after_a_halted_minute(day: Watched) -> None:
+    """What is open does not trade in a minute of AAPL's halt, and does in the one after it."""
     day.broker.control({"halt": ["AAPL"]})
     day.broker.step()
     assert day.fills() == []
     day.broker.control({"halt": []})
     day.broker.step()
     assert len(day.fills()) == 1
+
+
+def test_nothing_trades_in_a_halted_symbol() -> None:
+    day = Watched(flat(50, 3))
+    day.broker.step()
+    day.order("buy")
+    assert_filled_after_a_halted_minute(day)
 
 
 def test_an_opening_order_of_a_symbol_that_is_halted_at_the_bell_is_filled_with_the_first_print_after_it() -> None:
     day = Watched(flat(50, 3), start=OPEN - 60 * MINUTE)
     day.order("buy", time_in_force="opg")
-    day.broker.control({"halt": ["AAPL"]})
-    day.broker.step()
-    assert day.fills() == []
-    day.broker.control({"halt": []})
-    day.broker.step()
-    assert len(day.fills()) == 1
+    assert_filled_after_a_halted_minute(day)
 
 
 def test_a_bar_outside_the_session_trades_nothing() -> None:
